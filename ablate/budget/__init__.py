@@ -1,0 +1,1 @@
+"""What a run costs, what it may spend, and what it really spent."""

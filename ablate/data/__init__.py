@@ -1,0 +1,1 @@
+"""From files to batches: indexing, tokenising, ordering, packing, mixing, controls."""

@@ -1,0 +1,211 @@
+"""What a recipe may say: one frozen dataclass per block, a sentence under every field.
+
+`ablate.recipe.load` merges YAML, ``base:`` variants and command-line overrides into `Recipe`, checks
+it, and reports every error at once. Blocks typed ``dict[str, Any]`` (`StreamConfig.encoder`, the
+values of `Recipe.tasks`) are merged in a second pass with the dataclass their ``name`` or ``kind``
+selects, so a typo in them is refused as well.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Match = Literal["flops", "text_tokens", "positions"]
+Modality = Literal["text", "image"]
+Order = Literal["media_first", "text_first", "mixed"]
+Control = Literal["captions_only", "shuffled"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A Llama-shaped decoder (RMSNorm, rotary positions, SwiGLU, grouped-query attention)."""
+
+    layers: int = 6
+    """Transformer blocks."""
+    width: int = 384
+    """Residual width; a multiple of `heads`."""
+    heads: int = 6
+    """Query heads."""
+    kv_heads: int = 0
+    """Key and value heads; a divisor of `heads`. 0 means as many as `heads`."""
+    mlp_width: int = 0
+    """Hidden width of the SwiGLU block. 0 means 8/3 of `width`, rounded up to a multiple of 64."""
+    context_length: int = 256
+    """Positions in a row."""
+    tied: bool = True
+    """Whether the output head shares the embedding's weights."""
+    rope_theta: float = 10000.0
+    """Base of the rotary frequencies."""
+    norm_eps: float = 1e-5
+    """Epsilon of every RMSNorm."""
+    document_mask: bool = True
+    """Whether documents packed into one row are hidden from one another."""
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The study's one tokenizer."""
+
+    vocabulary: int = 8192
+    """Size of the byte-level BPE trained on the training text and captions of all arms."""
+    path: str = ""
+    """A `tokenizer.json` to use instead; `vocabulary` is then read from it."""
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """A source of samples."""
+
+    modality: Modality
+    """What the stream holds: `text`, or media paired with text."""
+    paths: list[str]
+    """Files or globs; `${data_root}` is replaced."""
+    text_field: str = "text"
+    """Key of the text in JSON Lines and Parquet."""
+    captions_field: str = "captions"
+    """Key of KEY.json that lists all captions of a sample; without it KEY.txt is the only one."""
+    part: str = "1/1"
+    """`k/n` keeps the k-th of n disjoint, exchangeable parts (documents split by content digest)."""
+    encoder: dict[str, Any] = field(default_factory=dict)
+    """Media streams: `name` of a registered encoder, and its own settings."""
+    order: Order = "mixed"
+    """Media streams: which comes first in a document, or a fair coin per (seed, epoch, sample)."""
+    items_per_row: int = 0
+    """Media streams: most items a row holds. 0 means as many as the median caption lets fit."""
+    max_skips: int = 0
+    """Samples that may fail to decode before the run stops; every skip is counted in the record."""
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One treatment."""
+
+    mixture: dict[str, float]
+    """Share of each step's rows per stream; adds up to 1."""
+    controls: list[Control] = field(default_factory=list)
+    """Placebo arms to build from this one."""
+    media_loss: float = 0.0
+    """Weight of the next-patch regression; 0 trains on text alone, with identical parameters."""
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """What is held equal, and how much of it. Exactly one of the amounts is given."""
+
+    match: Match = "flops"
+    """`flops` and `positions` substitute rows; `text_tokens` adds media rows to all text rows."""
+    steps: int = 0
+    """Amount: what the baseline arm spends in this many steps."""
+    flops: float = 0.0
+    """Amount: training FLOPs of one run."""
+    text_tokens: float = 0.0
+    """Amount: text positions of the baseline arm."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How every arm is trained. The schedule is a function of step / steps."""
+
+    rows: int = 32
+    """Rows of the global batch (R); `text_tokens` adds media rows to these."""
+    microbatch_rows: int = 0
+    """Rows a device holds at a time; a divisor of `rows`. 0 means `rows`."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    final_learning_rate: float = 0.0
+    """Learning rate at the end, as a share of the peak."""
+    warmup: float = 0.05
+    """Share of the steps with linearly rising learning rate."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """Decay: a cosine after the warm-up, or warm-up, stable, linear decay."""
+    decay: float = 0.2
+    """`wsd`: share of the steps that decay."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled decay, on matrices only."""
+    beta1: float = 0.9
+    """AdamW."""
+    beta2: float = 0.95
+    """AdamW."""
+    clip: float = 1.0
+    """Largest gradient norm, of backbone and encoders apart. 0 switches clipping off."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 on GPU, fp32 on CPU."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """torch.compile; `auto`: on GPU."""
+    checkpoint_every: float = 300.0
+    """Seconds between checkpoints of a running run."""
+    log_every: int = 10
+    """Steps between points of the loss curve and of the loggers."""
+    loggers: list[Literal["csv", "tensorboard"]] = field(default_factory=list)
+    """Lightning loggers to write beside the record."""
+    data_workers: int = 0
+    """Processes that prepare batches; the rows do not depend on it."""
+
+
+@dataclass(frozen=True)
+class PlantedConfig:
+    """The embedded planted world, used where `data_root` is `planted`."""
+
+    world_seed: int = 0
+    """Draws names, attributes and wording."""
+    entities: int = 512
+    """Named things, each with one value per attribute."""
+    held_out: int = 256
+    """Entities whose attributes appear in no text: only pictures show them."""
+    image_size: int = 32
+    """Pixels per side of a rendered picture."""
+    images_per_entity: int = 4
+    """Renderings of each entity, different in noise, place and scale."""
+    documents: int = 4000
+    """Text documents: facts about the entities that are not held out, among ordinary prose."""
+    captions_per_image: int = 6
+    """Captions of each picture: some name the entity, some state an attribute, none does both."""
+
+
+@dataclass(frozen=True)
+class EndpointsConfig:
+    """What the verdict is about; stated before the run. An endpoint is `task/metric`."""
+
+    primary: str
+    """The endpoint the study is judged by."""
+    margins: dict[str, float]
+    """Smallest effect of interest per confirmatory endpoint, in the endpoint's own unit."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A study, fully determined."""
+
+    study: str
+    """Name of the study and of its folder under results/."""
+    question: str
+    """The question in one sentence, printed above the verdict."""
+    seeds: list[int]
+    """Replicates; the same seed in two arms makes a pair."""
+    streams: dict[str, StreamConfig]
+    arms: dict[str, ArmConfig]
+    baseline: str
+    """The arm that every other is contrasted with."""
+    endpoints: EndpointsConfig
+    tasks: dict[str, dict[str, Any]]
+    """Task name to its `kind` (see `ablate list tasks`) and settings."""
+    budget: BudgetConfig
+    data_root: str = "planted"
+    """Folder that `${data_root}` stands for; `planted` generates the planted world in the cache."""
+    planted: PlantedConfig = field(default_factory=PlantedConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    note: str = ""
+    """Printed under the table, for instance what the study cannot show at its size."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One treatment after controls are expanded; a control is named `<arm>.<control>`."""
+
+    name: str
+    mixture: dict[str, float]
+    media_loss: float = 0.0
+    control: Control | None = None
+    mirrors: str | None = None
+    """The arm a control was built from; it inherits that arm's steps and schedule."""

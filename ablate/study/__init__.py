@@ -1,0 +1,1 @@
+"""Running arms and seeds, and keeping their records."""

@@ -1,0 +1,113 @@
+"""The record of one finished run: the only thing a table may be made of.
+
+A record is one JSON file; its item-level scores lie beside it as Parquet with the columns
+`task`, `subset`, `item`, `metric`, `value`.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ablate.budget.ledger import Ledger
+
+RECORD_FORMAT = 1
+
+
+class RecordError(ValueError):
+    """A record that cannot be read or believed; names the file and what was found."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One endpoint's value in one run. Endpoints are named `task/metric`, or `task/metric/subset`."""
+
+    value: float
+    items: int
+    """Test items the value averages over (documents for bits per byte)."""
+    higher_is_better: bool
+    chance: float | None = None
+    """Expected value of a model that knows nothing, where there is one."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The training loss at one step. Losses are nats per scored text position, media loss unweighted."""
+
+    step: int
+    flops: int
+    text_tokens: int
+    loss: float
+    media_loss: float | None
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Proof that two runs of one seed are a pair: same initial backbone, same text rows."""
+
+    backbone_init: str
+    """Digest of the backbone's initial weights."""
+    text_rows: dict[str, dict[str, str]]
+    """Step to row column to rolling digest of the text rows that column held up to that step."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a report needs to know of one run."""
+
+    identity: str
+    """Digest of resolved arm, data digests, seed, run format, torch version and device type."""
+    study: str
+    arm: str
+    seed: int
+    status: Literal["finished", "diverged"]
+    control: str | None
+    mirrors: str | None
+    recipe_digest: str
+    resolved: dict[str, Any]
+    """The resolved arm: everything that determined the training of this run."""
+    data_digests: dict[str, str]
+    pairing: Pairing
+    planned: Ledger
+    spent: Ledger
+    skips: dict[str, int]
+    """What was skipped or cut, per reason, for instance `pictures/decode` or `pictures/caption_cut`."""
+    curve: list[CurvePoint]
+    scores: dict[str, Score]
+    """Endpoint to score; empty for a diverged run."""
+    provenance: dict[str, Any]
+    """Commit and dirtiness, package versions, device, threads, start time: not part of the identity."""
+    record_format: int = RECORD_FORMAT
+    notes: list[str] = field(default_factory=list)
+    """Disclosures that the table must carry, such as an encoder that read text before."""
+
+
+def write_record(record: RunRecord, path: Path) -> None:
+    """Write ``record`` as JSON, atomically: a reader sees the whole file or none."""
+    text = json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True, allow_nan=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read one record.
+
+    Raises:
+        RecordError: the file is not JSON, has another format, or lacks or adds a field.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        found = raw.get("record_format")
+        if found != RECORD_FORMAT:
+            raise RecordError(f"{path}: record_format is {found!r}, this version reads {RECORD_FORMAT}")
+        raw["pairing"] = Pairing(**raw["pairing"])
+        raw["planned"] = Ledger(**raw["planned"])
+        raw["spent"] = Ledger(**raw["spent"])
+        raw["curve"] = [CurvePoint(**point) for point in raw["curve"]]
+        raw["scores"] = {name: Score(**score) for name, score in raw["scores"].items()}
+        return RunRecord(**raw)
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not a run record ({error}); delete it and run the study again") from error
