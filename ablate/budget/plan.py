@@ -1,0 +1,195 @@
+"""Steps from the budget: what every arm will spend, before anything is trained."""
+
+from dataclasses import dataclass
+
+from ablate.budget.flops import step_flops
+from ablate.budget.ledger import Ledger
+from ablate.data.materials import Materials, build_mixture
+from ablate.data.mixture import Mixture
+from ablate.model.build import build_encoders
+from ablate.recipe.arms import expand_arms
+from ablate.recipe.schema import Arm, Recipe
+from encoders.base import Encoder
+
+TOLERANCE = 0.01
+"""Largest relative difference of the matched quantity within a pair."""
+
+
+class PlanError(ValueError):
+    """The budget cannot be spent as the recipe asks; says why and what would work."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one arm will run."""
+
+    arm: Arm
+    steps: int
+    flops_per_step: dict[str, int]
+    """Charged FLOPs by component."""
+    executed_per_step: int
+    """FLOPs really run."""
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class _Cost:
+    charged: dict[str, int]
+    executed: int
+    mixture: Mixture
+    parameters: dict[str, int]
+
+
+def plan_study(materials: Materials) -> list[Plan]:
+    """A plan for every arm, in the order of `expand_arms`.
+
+    Raises:
+        PlanError: the budget is too small for one step, or a pair differs by more than 1%.
+    """
+    recipe = materials.recipe
+    arms = expand_arms(recipe)
+    costs = {arm.name: _cost(materials, arm) for arm in arms}
+    plans: dict[str, Plan] = {}
+    for arm in arms:
+        cost = costs[arm.name]
+        steps = plans[arm.mirrors].steps if arm.mirrors else _steps(recipe, cost, costs[recipe.baseline])
+        plans[arm.name] = Plan(arm, steps, cost.charged, cost.executed, _ledger(materials, steps, cost))
+    _refuse_unmatched(recipe, plans)
+    return list(plans.values())
+
+
+def _cost(materials: Materials, arm: Arm) -> _Cost:
+    """What one step of ``arm`` costs. A `captions_only` control is charged for the media it leaves out."""
+    recipe = materials.recipe
+    mixture = build_mixture(materials, arm, recipe.seeds[0])
+    columns = mixture.columns
+    places = {name: source.places * columns.microbatches for name, source in mixture.media.items()}
+    mirrored = Arm(arm.name, arm.mixture, _mirrored_media_loss(recipe, arm))
+    charged = _flops(materials, mirrored, columns.rows * columns.microbatches, places)
+    executed = _flops(materials, arm, columns.rows * columns.microbatches, places)
+    return _Cost(charged, sum(executed.values()), mixture, _parameters(materials, arm))
+
+
+def _mirrored_media_loss(recipe: Recipe, arm: Arm) -> float:
+    return recipe.arms[arm.mirrors].media_loss if arm.mirrors else arm.media_loss
+
+
+def _flops(materials: Materials, arm: Arm, rows: int, places: dict[str, int]) -> dict[str, int]:
+    recipe = materials.recipe
+    encoders = build_encoders(recipe, arm, seed=0)
+    vocabulary = materials.tokenizer.vocabulary
+    return step_flops(recipe.model, vocabulary, rows, encoders, places, media_loss=arm.media_loss > 0)
+
+
+def _parameters(materials: Materials, arm: Arm) -> dict[str, int]:
+    recipe = materials.recipe
+    counted: dict[str, int] = {"backbone": backbone_parameters(recipe, materials.tokenizer.vocabulary)}
+    for name, encoder in build_encoders(recipe, arm, seed=0).items():
+        counted[f"encoder/{name}"] = _trainable(encoder)
+        counted[f"media_head/{name}"] = (recipe.model.width + 1) * encoder.target_width
+    return counted
+
+
+def _trainable(encoder: Encoder) -> int:
+    return sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
+
+
+def backbone_parameters(recipe: Recipe, vocabulary: int) -> int:
+    """Trainable parameters of the backbone, counted on a model without storage."""
+    import torch
+
+    from ablate.model.transformer import Transformer
+
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in Transformer(recipe.model, vocabulary).parameters())
+
+
+def _steps(recipe: Recipe, cost: _Cost, baseline: _Cost) -> int:
+    """Steps of an arm that is no control."""
+    budget = recipe.budget
+    base_step = sum(baseline.charged.values())
+    text_per_step = len(baseline.mixture.text) and baseline.mixture.columns.text_period * recipe.model.context_length
+    if budget.steps:
+        base_steps = float(budget.steps)
+    elif budget.flops:
+        base_steps = budget.flops / base_step
+    else:
+        base_steps = budget.text_tokens / text_per_step
+    exact = base_steps * base_step / sum(cost.charged.values()) if budget.match == "flops" else base_steps
+    steps = round(exact)
+    if steps < 1:
+        raise PlanError(
+            f"{recipe.study}: the budget pays for {exact:.3g} steps; one step of the baseline costs "
+            f"{base_step:.3g} FLOPs and {text_per_step} text positions: raise the budget or lower train.rows"
+        )
+    return steps
+
+
+def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:
+    """The planned account; token counts are those of an average row."""
+    mixture = cost.mixture
+    columns = mixture.columns
+    length = materials.recipe.model.context_length
+    text = caption = media = 0.0
+    available = unique = 0.0
+    for name, rows in mixture.text.items():
+        seen = steps * columns.per_microbatch[name] * columns.microbatches * (length - 1.0)
+        text += seen
+        available += rows.places_per_epoch
+        unique += expected_unique(seen, steps * columns.text_period * (length - 1.0), rows.places_per_epoch)
+    for name, source in mixture.media.items():
+        shown = steps * columns.per_microbatch[name] * columns.microbatches
+        caption += shown * source.rows.mean_caption_tokens_per_row()
+        media += shown * source.rows.mean_items_per_row() * source.rows.tokens_per_item
+    return Ledger(
+        steps=steps,
+        flops={name: flops * steps for name, flops in cost.charged.items()},
+        flops_executed=cost.executed * steps,
+        positions=steps * columns.rows * columns.microbatches * length,
+        text_tokens=round(text),
+        caption_tokens=round(caption),
+        media_positions=round(media),
+        scored_positions=0,
+        unique_text_tokens=round(unique),
+        text_epochs=text / available if available else 0.0,
+        parameters=cost.parameters,
+    )
+
+
+def expected_unique(seen: float, advanced: float, available: float) -> float:
+    """Distinct places of a text stream seen at least once.
+
+    Args:
+        seen: places the arm read.
+        advanced: places the order moved on by; more than ``seen`` where an arm hands columns to media.
+        available: places of one epoch.
+
+    Within the first epoch no place is seen twice. Later epochs read an independent share of the places,
+    so that a place stays unseen with the product of the chances that each epoch leaves it out.
+    """
+    if not advanced:
+        return 0.0
+    share = seen / advanced
+    epochs, rest = divmod(advanced / available, 1.0)
+    unseen = (1.0 - share) ** epochs * (1.0 - share * rest)
+    return available * (1.0 - unseen)
+
+
+def _matched(recipe: Recipe, ledger: Ledger) -> float:
+    """The quantity that the budget holds equal."""
+    match = recipe.budget.match
+    if match == "flops":
+        return float(ledger.total_flops)
+    return float(ledger.positions if match == "positions" else ledger.text_tokens)
+
+
+def _refuse_unmatched(recipe: Recipe, plans: dict[str, Plan]) -> None:
+    base = _matched(recipe, plans[recipe.baseline].ledger)
+    off = {name: _matched(recipe, plan.ledger) / base - 1.0 for name, plan in plans.items()}
+    bad = {name: share for name, share in off.items() if abs(share) > TOLERANCE}
+    if bad:
+        listed = ", ".join(f"{name} {share:+.2%}" for name, share in bad.items())
+        raise PlanError(
+            f"{recipe.study}: {recipe.budget.match} of these arms differ from {recipe.baseline} by more than "
+            f"{TOLERANCE:.0%}: {listed}; a larger budget makes whole steps fit more closely"
+        )

@@ -1,0 +1,1 @@
+"""The text Transformer, fusion of encoder tokens at its input, and its Hugging Face form."""
