@@ -1,0 +1,190 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="ablate",
+    help="Paired, compute-matched ablations: does non-text data change a language model's text tasks?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+bench_app = typer.Typer(help="Measure the framework against bare code, in one run.", no_args_is_help=True)
+list_app = typer.Typer(help="What a recipe can name.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+app.add_typer(list_app, name="list")
+
+RecipePath = Annotated[Path, typer.Argument(help="A recipe, such as recipes/quickstart.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the recipe, such as model.layers=4 seeds=[0,1].")
+]
+StoreOption = Annotated[Path, typer.Option(help="Records and checkpoints, shared by studies.")]
+CacheOption = Annotated[Path, typer.Option(help="Everything derived from data.")]
+DEFAULT_STORE = Path(".ablate/store")
+DEFAULT_CACHE = Path(".ablate/cache")
+
+
+@app.command()
+def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = DEFAULT_CACHE) -> None:
+    """Check a recipe and the data it names; every error of the recipe at once."""
+    from ablate.data.materials import prepare
+    from ablate.recipe.load import load_recipe
+    from ablate.show import show_materials
+
+    show_materials(prepare(load_recipe(recipe, overrides or []), cache))
+
+
+@app.command()
+def plan(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    cache: CacheOption = DEFAULT_CACHE,
+    slots: Annotated[int, typer.Option(help="Runs at a time; 0 means one per core, or one on a GPU.")] = 0,
+) -> None:
+    """Print what every arm would spend, and refuse unmatched pairs. Nothing is trained."""
+    from ablate.budget.plan import plan_study
+    from ablate.data.materials import prepare
+    from ablate.recipe.load import load_recipe
+    from ablate.show import show_plans
+    from ablate.study.estimate import estimate_seconds
+
+    materials = prepare(load_recipe(recipe, overrides or []), cache)
+    plans = plan_study(materials)
+    show_plans(materials.recipe, plans, estimate_seconds(materials, plans), _slots(slots))
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = DEFAULT_CACHE,
+    results: Annotated[Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")] = None,
+    slots: Annotated[int, typer.Option(help="Runs at a time; 0 means one per core, or one on a GPU.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of each run; 0 shares the cores among the slots.")] = 0,
+) -> None:
+    """Train what is missing of a study, then print its report. Safe to kill and to run again."""
+    from ablate.recipe.load import load_recipe
+    from ablate.show import StudyDisplay, show_failures, show_report
+    from ablate.study.study import Places, prepare_study, run_study
+
+    loaded = load_recipe(recipe, overrides or [])
+    places = Places(store, cache, results or Path("results") / loaded.study)
+    count = _slots(slots)
+    prepared = prepare_study(loaded, places, threads or max(1, (os.cpu_count() or 1) // count))
+    with StudyDisplay(prepared) as display:
+        failures = run_study(prepared, places, count, display.see)
+    if failures:
+        show_failures(failures)
+    if any((places.results / "records").glob("*.json")):
+        show_report(places.results)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help="A study's folder, such as results/quickstart.")],
+    against: Annotated[Path | None, typer.Option(help="Another folder whose verdicts to compare.")] = None,
+) -> None:
+    """Render a study's tables and plot from its records alone."""
+    from ablate.show import show_agreement, show_report
+
+    show_report(study)
+    if against is not None and not show_agreement(study, against):
+        raise typer.Exit(1)
+
+
+@bench_app.command("step")
+def bench_step(
+    layers: int = 6,
+    width: int = 384,
+    heads: int = 6,
+    context_length: int = 256,
+    vocabulary: int = 8192,
+    rows: int = 8,
+    steps: Annotated[int, typer.Option(help="Steps per measurement.")] = 12,
+    rounds: Annotated[int, typer.Option(help="Alternating measurements of each side.")] = 3,
+    threads: int = 1,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Token throughput under the framework against a bare loop with the same model."""
+    from ablate.bench.step import StepBench, measure_step
+    from ablate.show import show_measurements
+
+    shape = StepBench(layers, width, heads, context_length, vocabulary, rows, steps, rounds, threads)
+    show_measurements(measure_step(shape), out)
+
+
+@bench_app.command("data")
+def bench_data(
+    seconds: Annotated[float, typer.Option(help="Length of each measurement.")] = 3.0,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Rates of the data path alone, per worker: token file, JPEG decoding, decoded-image cache."""
+    import tempfile
+
+    from ablate.bench.data import measure_sources
+    from ablate.bench.rows import measure_rows
+    from ablate.show import show_measurements
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = [*measure_rows(Path(folder), seconds), *measure_sources(Path(folder), seconds)]
+    show_measurements(found, out)
+
+
+@list_app.command("encoders")
+def list_encoders() -> None:
+    """Registered encoders with their parameters and tokens an item."""
+    from ablate.show import show_encoders
+
+    show_encoders()
+
+
+@list_app.command("tasks")
+def list_tasks() -> None:
+    """Task kinds with their metrics."""
+    from ablate.show import show_tasks
+
+    show_tasks()
+
+
+def _slots(asked: int) -> int:
+    """Runs at a time: as asked, else one per core on CPU and one on a GPU."""
+    import torch
+
+    return asked or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    print(f"ablate: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one message and an exit code other than 0."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("stopped; finished runs are kept, and the same command goes on from here", 130)
+    except (ValueError, OSError) as error:
+        if os.environ.get("ABLATE_TRACEBACK"):
+            raise
+        _fail(_explained(error))
+
+
+def _explained(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{place}"
+    return str(error)
+
+
+if __name__ == "__main__":
+    main()

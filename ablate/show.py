@@ -1,0 +1,237 @@
+"""What the command line prints, as rich tables: no numbers are made here."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ablate.bench.data import Measurement
+from ablate.budget.plan import Plan
+from ablate.data.materials import Materials
+from ablate.recipe.schema import Recipe
+from ablate.report.study import SUMMARY_COLUMNS, compare_verdicts, render_study, summary_rows
+from ablate.report.text import verdict_sentences
+from ablate.study.pool import Event, Failed, Finished, Moved, Started
+from ablate.study.run import Job
+from ablate.study.study import Prepared
+
+WIDTH = 100
+"""Columns of a table where the output is no terminal."""
+
+
+def console() -> Console:
+    """Standard output, at a fixed width where it is piped."""
+    out = Console()
+    return out if out.is_terminal else Console(width=WIDTH)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    return table
+
+
+def _count(value: float) -> str:
+    """A count in three digits with a unit letter: 12.3M."""
+    for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def show_materials(materials: Materials) -> None:
+    """What the recipe's data hold."""
+    table = _table(f"{materials.recipe.study}: the recipe is sound", "what", "holds", "digest")
+    table.add_row("tokenizer", f"{materials.tokenizer.vocabulary} tokens", materials.digests["tokenizer"][:12])
+    for name, file in materials.text.items():
+        holds = f"{len(file.offsets) - 1} documents, {_count(len(file.tokens))} tokens"
+        table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
+    for name, material in materials.media.items():
+        holds = f"{len(material.samples)} samples, {len(material.captions.offsets) - 1} captions"
+        table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
+    for name in materials.tasks:
+        items = sum(1 for _ in materials.tasks[name].texts())
+        table.add_row(f"task {name}", f"{items} held-out texts", materials.digests[f"task/{name}"][:12])
+    console().print(table)
+
+
+def show_plans(recipe: Recipe, plans: list[Plan], seconds: dict[str, float], slots: int) -> None:
+    """Steps, cost and tokens of every arm, FLOPs by component, and the time the study would take."""
+    table = _table(
+        f"{recipe.study}: held equal: {recipe.budget.match}",
+        "arm", "steps", "FLOPs", "vs baseline", "text tokens", "captions", "media pos.", "parameters", "time",
+    )  # fmt: skip
+    base = next(plan for plan in plans if plan.arm.name == recipe.baseline).ledger.total_flops
+    for plan in plans:
+        ledger = plan.ledger
+        table.add_row(
+            plan.arm.name,
+            str(plan.steps),
+            _count(ledger.total_flops),
+            f"{ledger.total_flops / base - 1:+.2%}",
+            _count(ledger.text_tokens),
+            _count(ledger.caption_tokens),
+            _count(ledger.media_positions),
+            _count(sum(ledger.parameters.values())),
+            _duration(seconds[plan.arm.name]),
+        )
+    out = console()
+    out.print(table)
+    parts = _table("FLOPs of a step by component (a control is charged as the arm it mirrors)", "arm", *_parts(plans))
+    for plan in plans:
+        parts.add_row(plan.arm.name, *(_count(plan.flops_per_step.get(part, 0)) for part in _parts(plans)))
+    out.print(parts)
+    total = sum(seconds.values()) * len(recipe.seeds)
+    out.print(
+        f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
+        f"{_duration(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
+    )
+
+
+def _parts(plans: list[Plan]) -> list[str]:
+    return list(dict.fromkeys(part for plan in plans for part in plan.flops_per_step))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class StudyDisplay:
+    """Live progress of a study: a line per running run, and a line for the whole."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.console = console()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[detail]}"),
+            console=self.console,
+            transient=True,
+        )
+        done, missing = len(prepared.finished), len(prepared.jobs)
+        self.total = done + missing
+        self.done = done
+        self.whole = self.progress.add_task(f"{prepared.recipe.study}", total=self.total, completed=done, detail="")
+        self.lines: dict[tuple[str, int], TaskID] = {}
+        said = f"{done} of {self.total} runs are finished already; " if done else ""
+        self.console.print(f"{prepared.recipe.study}: {said}{missing} to train")
+
+    def __enter__(self) -> "StudyDisplay":
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def see(self, event: Event) -> None:
+        """Show one event of the pool."""
+        job = event.job
+        key = (job.arm, job.seed)
+        if isinstance(event, Started):
+            self.lines[key] = self.progress.add_task(f"{job.arm} seed {job.seed}", total=None, detail="starting")
+        elif isinstance(event, Moved):
+            moved = event.progress
+            detail = (
+                f"loss {moved.loss:.3f}  {_count(moved.tokens_per_second)} positions/s  "
+                f"{_duration(moved.seconds_left)} left"
+            )
+            self.progress.update(self.lines[key], total=moved.steps, completed=moved.step, detail=detail)
+        else:
+            self.progress.remove_task(self.lines.pop(key))
+            self._ended(job, event)
+
+    def _ended(self, job: Job, event: Finished | Failed) -> None:
+        if isinstance(event, Failed):
+            self.console.print(Text(f"{job.arm} seed {job.seed}: failed"))
+            return
+        self.done += 1
+        self.progress.update(self.whole, completed=self.done)
+        record = event.record
+        took = _duration(record.spent.wall_seconds)
+        loss = f"loss {record.curve[-1].loss:.3f}" if record.curve else "no loss"
+        line = f"[{self.done}/{self.total}] {job.arm} seed {job.seed}: {record.status}, {loss}, {took}"
+        self.console.print(Text(line))
+
+
+def show_failures(failures: list[Failed]) -> None:
+    """Why runs have no record."""
+    out = Console(stderr=True)
+    for failure in failures:
+        out.print(Text(f"ablate: {failure.job.arm} seed {failure.job.seed}: {failure.error}"), soft_wrap=True)
+    out.print(f"{len(failures)} runs failed; the same command trains what is missing")
+
+
+def show_report(folder: Path) -> None:
+    """Render the study, write its files, and print verdict and summary."""
+    rendered = render_study(folder)
+    out = console()
+    table = _table(f"{rendered.header.study}: {rendered.header.primary}", *SUMMARY_COLUMNS)
+    for row in summary_rows(rendered):
+        table.add_row(*(Text(cell) for cell in row))
+    out.print(table)
+    for sentence in verdict_sentences(rendered.contrasts, rendered.header):
+        out.print(Text(sentence))
+    if rendered.header.note:
+        out.print(Text(f"Note: {rendered.header.note}"))
+    out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
+
+
+def show_agreement(fresh: Path, committed: Path) -> bool:
+    """Whether the verdicts of two folders agree, contrast by contrast."""
+    lines = compare_verdicts(fresh, committed)
+    out = console()
+    out.print(Text(f"{fresh} beside {committed}:"))
+    for line in lines:
+        out.print(Text(f"  {line}"))
+    return not any("differ" in line for line in lines)
+
+
+def show_measurements(found: list[Measurement], out: Path | None) -> None:
+    """Rates beside what they are measured against."""
+    table = _table("Measured in this run", "what", "value", "unit", "reference", "ratio")
+    for one in found:
+        reference = f"{one.reference:,.0f}" if one.reference else ""
+        ratio = f"{one.value / one.reference:.3f}" if one.reference else ""
+        table.add_row(one.name, f"{one.value:,.0f}", one.unit, reference, ratio)
+    console().print(table)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        rows = [dataclasses.asdict(one) for one in found]
+        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def show_encoders() -> None:
+    """Every registered encoder at its default settings and width 384."""
+    from encoders.registry import ENCODERS, build_encoder
+
+    table = _table("Encoders, at their default settings, for a backbone of width 384", "name", "modality",
+                   "tokens an item", "parameters", "pretrained on")  # fmt: skip
+    for name in ENCODERS:
+        encoder = build_encoder({"name": name}, 384)
+        parameters = sum(weight.numel() for weight in encoder.parameters())
+        tokens = str(encoder.tokens_per_item)
+        table.add_row(name, encoder.modality, tokens, _count(parameters), encoder.pretraining or "nothing")
+    console().print(table)
+
+
+def show_tasks() -> None:
+    """Every task kind and its metrics."""
+    from ablate.tasks.registry import TASKS, task_class
+
+    table = _table("Task kinds", "kind", "metric", "better", "meaning")
+    for kind in TASKS:
+        for metric, info in task_class(kind).metrics.items():
+            better = "higher" if info.higher_is_better else "lower"
+            table.add_row(kind, metric, better, f"{info.description} ({info.unit})")
+    console().print(table)

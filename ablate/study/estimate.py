@@ -1,0 +1,51 @@
+"""How long the runs of a study would take, from the speed of one real microbatch."""
+
+import time
+
+import torch
+
+from ablate.budget.plan import Plan
+from ablate.data.materials import Materials, build_mixture
+from ablate.data.mixture import to_device
+from ablate.model.build import build_model
+from ablate.train.fit import device_type
+
+
+def estimate_seconds(materials: Materials, plans: list[Plan]) -> dict[str, float]:
+    """Seconds of training per arm: its FLOPs at the rate of the arm's own first microbatch.
+
+    One forward and backward pass is timed on random weights, on one thread on CPU as the pool runs it;
+    nothing is updated. Arms that mirror another one take its rate.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if device_type() == "cpu" else threads)
+    try:
+        rates: dict[str, float] = {}
+        for plan in plans:
+            name = plan.arm.mirrors or plan.arm.name
+            if name not in rates:
+                rates[name] = _flops_per_second(materials, plan)
+        return {plan.arm.name: plan.ledger.flops_executed / rates[plan.arm.mirrors or plan.arm.name] for plan in plans}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _flops_per_second(materials: Materials, plan: Plan) -> float:
+    recipe = materials.recipe
+    device = torch.device(device_type())
+    model = build_model(recipe, plan.arm, materials.tokenizer.vocabulary, recipe.seeds[0]).to(device)
+    mixture = build_mixture(materials, plan.arm, recipe.seeds[0])
+    batch = to_device(mixture.step(0).microbatches[0], device)
+    share = 1.0 / mixture.columns.microbatches
+
+    def once() -> float:
+        began = time.monotonic()
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            sums = model(batch)
+        (sums.text + sums.media).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic() - began
+
+    once()  # the first pass also pays for allocation
+    return plan.executed_per_step * share / once()

@@ -1,0 +1,62 @@
+"""Which run is which: the digest under which a finished run is found again."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+from ablate.budget.plan import Plan
+from ablate.data.materials import Materials, build_columns
+from ablate.train.fit import device_type
+
+RUN_FORMAT = 1
+"""Raised whenever training changes meaning, so that older runs are not taken for new ones."""
+
+_WITHOUT_EFFECT = {"checkpoint_every", "log_every", "loggers", "data_workers"}
+"""Training settings that change no weight."""
+
+_STREAM_SETTINGS = {"modality", "encoder", "order", "items_per_row", "part", "max_skips"}
+
+
+def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
+    """Everything that determines the training of one arm, besides data and seed; no names, no paths."""
+    recipe, arm = materials.recipe, plan.arm
+    columns = build_columns(recipe, arm)
+    train = dataclasses.asdict(recipe.train)
+    streams = {name: dataclasses.asdict(recipe.streams[name]) for name in arm.mixture}
+    return {
+        "model": dataclasses.asdict(recipe.model),
+        "train": {key: value for key, value in train.items() if key not in _WITHOUT_EFFECT},
+        "streams": {
+            name: {key: value for key, value in stream.items() if key in _STREAM_SETTINGS}
+            for name, stream in streams.items()
+        },
+        "rows": columns.per_microbatch,
+        "microbatches": columns.microbatches,
+        "text_period": columns.text_period,
+        "steps": plan.steps,
+        "media_loss": arm.media_loss,
+        "control": arm.control,
+    }
+
+
+def used_digests(materials: Materials, plan: Plan) -> dict[str, str]:
+    """Digests of the tokenizer and of the streams that the arm reads."""
+    names = ["tokenizer", *(f"stream/{name}" for name in plan.arm.mixture)]
+    return {name: materials.digests[name] for name in names}
+
+
+def run_identity(materials: Materials, plan: Plan, seed: int) -> str:
+    """The identity of one run: 32 hexadecimal digits."""
+    parts = {
+        "arm": resolved_arm(materials, plan),
+        "data": used_digests(materials, plan),
+        "seed": seed,
+        "run_format": RUN_FORMAT,
+        "torch": torch.__version__,
+        "device": device_type(),
+    }
+    text = json.dumps(parts, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,221 @@
+"""One run: an arm and a seed, from plan to record."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from ablate.budget.ledger import Ledger
+from ablate.budget.plan import Plan, expected_unique, plan_study
+from ablate.data.materials import Materials, build_mixture, prepare
+from ablate.data.mixture import Mixture
+from ablate.model.build import build_model
+from ablate.model.huggingface import load_backbone, save_checkpoint
+from ablate.model.transformer import Transformer, weights_digest
+from ablate.recipe.load import recipe_digest
+from ablate.recipe.schema import Recipe
+from ablate.study.identity import resolved_arm, run_identity, used_digests
+from ablate.study.provenance import provenance
+from ablate.study.record import Pairing, RunRecord, Score, write_record
+from ablate.study.store import Store, relabelled
+from ablate.train.account import Account
+from ablate.train.callbacks import Progress
+from ablate.train.fit import Fit, device_type, fit
+
+SCORING_ROWS = 64
+"""Sequences scored at a time; scores do not depend on it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study, as handed to a worker process."""
+
+    recipe: Recipe
+    arm: str
+    seed: int
+    store: Path
+    cache: Path
+    threads: int
+
+
+class TextOnly:
+    """The trained backbone as the tasks see it: text in, fp32 logits out, no media."""
+
+    def __init__(self, backbone: Transformer) -> None:
+        self.backbone = backbone.to(device_type()).float().eval()
+        self.context_length = backbone.context_length
+        self.vocabulary = backbone.vocabulary
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.backbone(tokens.to(device_type()))
+        return logits
+
+
+def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRecord:
+    """Train and score one run, or return its record if it is finished.
+
+    A run that was killed goes on from its last checkpoint. The record is written last.
+    """
+    torch.set_num_threads(job.threads)
+    materials = prepare(job.recipe, job.cache)
+    plan = next(plan for plan in plan_study(materials) if plan.arm.name == job.arm)
+    store = Store(job.store)
+    identity = run_identity(materials, plan, job.seed)
+    folder = store.folder(identity)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        record = store.record(identity)
+        if record is None:
+            record = _train_and_score(job, materials, plan, identity, folder, report)
+        elif not is_scored(record, materials):
+            record = _score_again(record, materials, folder)
+    return relabel(record, job.recipe, plan)
+
+
+def relabel(record: RunRecord, recipe: Recipe, plan: Plan) -> RunRecord:
+    """The record under this study's names."""
+    return relabelled(
+        record,
+        study=recipe.study,
+        arm=plan.arm.name,
+        mirrors=plan.arm.mirrors,
+        recipe_digest=recipe_digest(recipe),
+    )
+
+
+def is_scored(record: RunRecord, materials: Materials) -> bool:
+    """Whether a run that has ended was scored on the tasks of this study, or has nothing to score."""
+    tasks = {name: digest for name, digest in record.data_digests.items() if name.startswith("task/")}
+    return record.status == "diverged" or tasks == _task_digests(materials)
+
+
+def _score_again(record: RunRecord, materials: Materials, folder: Path) -> RunRecord:
+    """Score a finished run on other tasks, from its checkpoint: nothing is trained."""
+    recipe = materials.recipe
+    backbone = load_backbone(recipe.model, materials.tokenizer.vocabulary, folder / "model")
+    scores, items, notes = score(backbone, materials)
+    items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
+    data = {name: digest for name, digest in record.data_digests.items() if not name.startswith("task/")}
+    data |= _task_digests(materials)
+    record = dataclasses.replace(record, scores=scores, data_digests=data, notes=notes)
+    write_record(record, folder / "record.json")
+    return record
+
+
+def _task_digests(materials: Materials) -> dict[str, str]:
+    return {name: digest for name, digest in materials.digests.items() if name.startswith("task/")}
+
+
+def _train_and_score(
+    job: Job,
+    materials: Materials,
+    plan: Plan,
+    identity: str,
+    folder: Path,
+    report: Callable[[Progress], None] | None,
+) -> RunRecord:
+    recipe = materials.recipe
+    model = build_model(recipe, plan.arm, materials.tokenizer.vocabulary, job.seed)
+    initial = weights_digest(model.backbone)
+    mixture = build_mixture(materials, plan.arm, job.seed)
+    origin = provenance()
+    result = fit(
+        model,
+        mixture,
+        recipe.train,
+        steps=plan.steps,
+        media_loss=plan.arm.media_loss,
+        flops_per_step=sum(plan.flops_per_step.values()),
+        folder=folder,
+        report=report,
+    )
+    save_checkpoint(model, materials.tokenizer, folder / "model")
+    scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
+    if items is not None:
+        items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
+    origin["final_weights"] = weights_digest(model.backbone)
+    record = _record(job, materials, plan, identity, initial, mixture, result, scores, origin, notes)
+    write_record(record, folder / "record.json")
+    (folder / "checkpoint.ckpt").unlink(missing_ok=True)
+    return record
+
+
+def score(backbone: Transformer, materials: Materials) -> tuple[dict[str, Score], pd.DataFrame, list[str]]:
+    """Score every task of the recipe: endpoints, item-level scores, disclosures."""
+    model = TextOnly(backbone)
+    scores: dict[str, Score] = {}
+    frames: list[pd.DataFrame] = []
+    notes: list[str] = []
+    for task in materials.tasks.values():
+        result = task.score(model, materials.tokenizer, SCORING_ROWS)
+        scores.update(result.scores)
+        frames.append(result.items)
+        notes.extend(result.notes)
+    return scores, pd.concat(frames, ignore_index=True), notes
+
+
+def _spent(plan: Plan, account: Account, mixture: Mixture) -> Ledger:
+    """The account of what was really run."""
+    counts = account.counts
+    available = float(sum(rows.places_per_epoch for rows in mixture.text.values()))
+    share = account.steps / plan.steps
+    unique = plan.ledger.unique_text_tokens
+    if share < 1.0 and available:
+        advanced = account.steps * mixture.columns.text_period * (mixture.context_length - 1.0)
+        unique = round(min(expected_unique(counts.text_tokens, max(advanced, counts.text_tokens), available), available))
+    return Ledger(
+        steps=account.steps,
+        flops={name: flops * account.steps for name, flops in plan.flops_per_step.items()},
+        flops_executed=plan.executed_per_step * account.steps,
+        positions=counts.positions,
+        text_tokens=counts.text_tokens,
+        caption_tokens=counts.caption_tokens,
+        media_positions=counts.media_positions,
+        scored_positions=counts.scored_positions,
+        unique_text_tokens=unique,
+        text_epochs=counts.text_tokens / available if available else 0.0,
+        parameters=plan.ledger.parameters,
+        wall_seconds=round(account.wall_seconds, 2),
+    )
+
+
+def _record(
+    job: Job,
+    materials: Materials,
+    plan: Plan,
+    identity: str,
+    initial: str,
+    mixture: Mixture,
+    result: Fit,
+    scores: dict[str, Score],
+    origin: dict[str, Any],
+    notes: list[str],
+) -> RunRecord:
+    if result.diverged:
+        notes = [*notes, f"diverged: {result.diverged}"]
+    return RunRecord(
+        identity=identity,
+        study=job.recipe.study,
+        arm=plan.arm.name,
+        seed=job.seed,
+        status="diverged" if result.diverged else "finished",
+        control=plan.arm.control,
+        mirrors=plan.arm.mirrors,
+        recipe_digest=recipe_digest(job.recipe),
+        resolved=resolved_arm(materials, plan),
+        data_digests={**used_digests(materials, plan), **_task_digests(materials)},
+        pairing=Pairing(initial, result.account.text_rows),
+        planned=plan.ledger,
+        spent=_spent(plan, result.account, mixture),
+        skips=result.account.skips,
+        curve=result.account.curve,
+        scores=scores,
+        provenance=origin,
+        notes=notes,
+    )

@@ -1,0 +1,112 @@
+"""A study: all runs of a recipe, trained where they are missing, and its folder of results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.budget.plan import Plan, plan_study
+from ablate.data.materials import Materials, prepare
+from ablate.recipe.load import dump_recipe, recipe_digest
+from ablate.recipe.schema import Recipe
+from ablate.report.load import StudyHeader, write_header
+from ablate.study.identity import run_identity
+from ablate.study.pool import Event, Failed, Finished, run_pool
+from ablate.study.record import RunRecord
+from ablate.study.run import Job, is_scored, relabel
+from ablate.study.store import Store
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a study reads and writes."""
+
+    store: Path
+    """Records and checkpoints by identity, shared by studies."""
+    cache: Path
+    """Everything derived from the data."""
+    results: Path
+    """The study's own folder."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study before its runs: which are there, and which are to be trained."""
+
+    recipe: Recipe
+    materials: Materials
+    plans: list[Plan]
+    finished: list[RunRecord]
+    jobs: list[Job]
+
+
+def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
+    """Index the data, plan every arm, and look up the runs that have ended.
+
+    Jobs come seed by seed, so that pairs are complete as early as they can be.
+    """
+    materials = prepare(recipe, places.cache)
+    plans = plan_study(materials)
+    store = Store(places.store)
+    finished: list[RunRecord] = []
+    jobs: list[Job] = []
+    for seed in recipe.seeds:
+        for plan in plans:
+            record = store.record(run_identity(materials, plan, seed))
+            if record is not None and is_scored(record, materials):
+                finished.append(relabel(record, recipe, plan))
+            else:
+                jobs.append(Job(recipe, plan.arm.name, seed, places.store, places.cache, threads))
+    return Prepared(recipe, materials, plans, finished, jobs)
+
+
+def header_of(recipe: Recipe, plans: list[Plan]) -> StudyHeader:
+    """What the report must know beyond the records."""
+    controls = {
+        name: [plan.arm.name for plan in plans if plan.arm.mirrors == name]
+        for name, arm in recipe.arms.items()
+        if arm.controls
+    }
+    return StudyHeader(
+        study=recipe.study,
+        question=recipe.question,
+        baseline=recipe.baseline,
+        seeds=list(recipe.seeds),
+        arms=[plan.arm.name for plan in plans],
+        primary=recipe.endpoints.primary,
+        margins=dict(recipe.endpoints.margins),
+        match=recipe.budget.match,
+        note=recipe.note,
+        recipe_digest=recipe_digest(recipe),
+        controls=controls,
+        recipe=dump_recipe(recipe),
+    )
+
+
+def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Event], None]) -> list[Failed]:
+    """Train what is missing and publish every record into the results folder; the runs that failed.
+
+    A record is published as soon as its run has ended, so that nothing finished is lost.
+    """
+    store = Store(places.store)
+    write_header(header_of(prepared.recipe, prepared.plans), places.results)
+    _clear(places.results)
+    for record in prepared.finished:
+        store.publish(record, places.results)
+    failures: list[Failed] = []
+    for event in run_pool(prepared.jobs, slots):
+        if isinstance(event, Finished):
+            store.publish(event.record, places.results)
+        elif isinstance(event, Failed):
+            failures.append(event)
+        see(event)
+    return failures
+
+
+def _clear(results: Path) -> None:
+    """Take away what an earlier form of the study left: a table is made of this recipe's runs only.
+
+    The store keeps every run that has ended.
+    """
+    for room, suffix in (("records", ".json"), ("items", ".parquet")):
+        for path in (results / room).glob(f"*{suffix}"):
+            path.unlink()

@@ -1,0 +1,1 @@
+"""Training one arm and seed under Lightning."""

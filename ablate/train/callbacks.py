@@ -1,0 +1,77 @@
+"""What happens beside training: checkpoints and progress."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from ablate.train.module import PairedModule
+
+
+class Checkpoint(L.Callback):
+    """Saves the state of the run every so often; a reader sees a whole checkpoint or the one before."""
+
+    def __init__(self, path: Path, every_seconds: float) -> None:
+        self.path = path
+        self.every = every_seconds
+        self.last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() - self.last < self.every:
+            return
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        trainer.save_checkpoint(partial)
+        partial.replace(self.path)
+        self.last = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running run stands."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+class ReportProgress(L.Callback):
+    """Calls back about once a second."""
+
+    def __init__(self, report: Callable[[Progress], None], every_seconds: float = 1.0) -> None:
+        self.report = report
+        self.every = every_seconds
+        self.last = 0.0
+        self.began = time.monotonic()
+        self.first: int | None = None
+        self.positions = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, PairedModule)
+        account = pl_module.account
+        if self.first is None:
+            self.first, self.positions = account.steps - 1, account.counts.positions
+            self.began = time.monotonic()
+        now = time.monotonic()
+        if now - self.last < self.every and account.steps != pl_module.steps:
+            return
+        self.last = now
+        seconds = max(now - self.began, 1e-9)
+        done = max(account.steps - self.first - 1, 1)
+        self.report(
+            Progress(
+                account.steps,
+                pl_module.steps,
+                account.curve[-1].loss if account.curve else float("nan"),
+                (account.counts.positions - self.positions) / seconds,
+                (pl_module.steps - account.steps) * seconds / done,
+            )
+        )

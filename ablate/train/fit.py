@@ -1,0 +1,107 @@
+"""Train one run: from a model and a mixture to trained weights and an account."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from ablate.data.mixture import Mixture
+from ablate.model.fusion import FusedModel
+from ablate.recipe.schema import TrainConfig
+from ablate.train.account import Account
+from ablate.train.callbacks import Checkpoint, Progress, ReportProgress
+from ablate.train.module import DivergedError, PairedModule
+from ablate.train.steps import StepData
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A run that has ended."""
+
+    account: Account
+    diverged: str
+    """Why the run stopped short, or empty."""
+
+
+def device_type() -> str:
+    """`cuda` where there is a GPU, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _precision(config: TrainConfig) -> str:
+    if config.precision == "auto":
+        return "bf16-mixed" if device_type() == "cuda" else "32-true"
+    return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+
+
+def _compiled(config: TrainConfig) -> bool:
+    return config.compile == "always" or (config.compile == "auto" and device_type() == "cuda")
+
+
+def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
+    kinds = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+    return [kinds[name](save_dir=folder, name=name, version="") for name in config.loggers]
+
+
+def fit(
+    model: FusedModel,
+    mixture: Mixture,
+    config: TrainConfig,
+    *,
+    steps: int,
+    media_loss: float,
+    flops_per_step: int,
+    folder: Path,
+    report: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Train ``model`` in place for ``steps`` steps, from the checkpoint in ``folder`` if there is one.
+
+    Args:
+        flops_per_step: charged FLOPs, for the loss curve's axis.
+        folder: where checkpoint and logs of this run lie.
+        report: called about once a second.
+    """
+    module = PairedModule(model, config, steps, media_loss, flops_per_step)
+    if _compiled(config):
+        module.sums = torch.compile(model)
+    data = StepData(mixture, steps, config.data_workers, lambda: module.account.steps)
+    checkpoint = folder / "checkpoint.ckpt"
+    callbacks: list[L.Callback] = [Checkpoint(checkpoint, config.checkpoint_every)]
+    if report is not None:
+        callbacks.append(ReportProgress(report))
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    trainer = L.Trainer(
+        accelerator=device_type(),
+        devices=1,
+        precision=_precision(config),  # type: ignore[arg-type]
+        max_epochs=1,
+        max_steps=steps,
+        logger=_loggers(config, folder),
+        callbacks=callbacks,
+        log_every_n_steps=1,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        deterministic=device_type() == "cpu",
+        inference_mode=False,
+    )
+    diverged = ""
+    with warnings.catch_warnings():
+        # Lightning advises more loader workers whatever the rows cost; the recipe decides.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*`LeafSpec`.*")
+        try:
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+                weights_only=True,
+            )
+        except DivergedError as error:
+            diverged = str(error)
+    return Fit(module.account, diverged)

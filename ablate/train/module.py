@@ -1,0 +1,128 @@
+"""One arm's training step as a Lightning module."""
+
+import math
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ablate.data.mixture import Step, to_device
+from ablate.model.fusion import FusedModel, LossSums
+from ablate.recipe.schema import TrainConfig
+from ablate.study.record import CurvePoint
+from ablate.train.account import Account
+from ablate.train.optim import build_optimizer, learning_rate
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number; the run is recorded as diverged and shown."""
+
+
+class PairedModule(L.LightningModule):
+    """Trains a `FusedModel` on whole steps.
+
+    One Lightning batch is one optimiser step: all microbatches of this rank. Losses are sums, divided by
+    the counts of the global batch, so that accumulation and ranks change nothing but rounding.
+    """
+
+    def __init__(
+        self, model: FusedModel, config: TrainConfig, steps: int, media_loss: float, flops_per_step: int
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.config = config
+        self.steps = steps
+        self.media_loss = media_loss
+        self.flops_per_step = flops_per_step
+        self.account = Account()
+        self.sums: Any = model
+        """What computes the loss sums: the model, or its compiled form."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.model, self.config)
+
+    def on_train_start(self) -> None:
+        self._began = time.monotonic() - self.account.wall_seconds
+
+    def transfer_batch_to_device(self, batch: Step, device: torch.device, dataloader_idx: int) -> Step:
+        moved = [to_device(item, device) for item in batch.microbatches]
+        return Step(batch.number, moved, batch.counts, batch.text_digests, batch.skips)
+
+    def training_step(self, batch: Step, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        rate = learning_rate(self.config, batch.number, self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        text, media = self._backward(batch)
+        log_now = (batch.number + 1) % self.config.log_every == 0 or batch.number + 1 == self.steps
+        if not math.isfinite(float(text)):
+            raise DivergedError(f"the loss is {float(text)} at step {batch.number + 1} of {self.steps}")
+        self._clip()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.account.enter(batch)
+        self.account.wall_seconds = time.monotonic() - self._began
+        if log_now:
+            self._enter_curve(float(text), float(media) if self.media_loss else None, rate)
+
+    def _backward(self, batch: Step) -> tuple[Tensor, Tensor]:
+        """Accumulate gradients over the microbatches; mean text and media loss of the global batch."""
+        scored = batch.counts.scored_positions
+        regressed = sum(
+            int(media.present.sum()) * media.slots.shape[1]
+            for item in batch.microbatches
+            for media in item.media.values()
+        )
+        scored, regressed = self._global_counts(scored, regressed)
+        text_total = torch.zeros((), device=self.device)
+        media_total = torch.zeros((), device=self.device)
+        for microbatch in batch.microbatches:
+            sums: LossSums = self.sums(microbatch)
+            text = sums.text / max(scored, 1)
+            loss = text
+            if self.media_loss:
+                media = sums.media / max(regressed, 1)
+                loss = loss + self.media_loss * media
+                media_total += media.detach()
+            # Data-parallel training averages gradients over ranks; the sum is what is wanted.
+            self.manual_backward(loss * self.trainer.world_size)
+            text_total += text.detach()
+        return text_total, media_total
+
+    def _global_counts(self, scored: int, regressed: int) -> tuple[int, int]:
+        if self.trainer.world_size == 1:
+            return scored, regressed
+        counts = torch.tensor([scored, regressed], device=self.device)
+        total = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return int(total[0]), int(total[1])
+
+    def _clip(self) -> None:
+        """Clip the gradients of backbone and encoders apart, so that neither shrinks the other's."""
+        if not self.config.clip:
+            return
+        nn.utils.clip_grad_norm_(self.model.backbone.parameters(), self.config.clip)
+        for group in (self.model.encoders, self.model.media_heads):
+            parameters = list(group.parameters())
+            if parameters:
+                nn.utils.clip_grad_norm_(parameters, self.config.clip)
+
+    def _enter_curve(self, text: float, media: float | None, rate: float) -> None:
+        done = self.account.steps
+        tokens = self.account.counts.text_tokens
+        self.account.curve.append(CurvePoint(done, done * self.flops_per_step, tokens, text, media, rate))
+        if self.loggers:
+            values = {"loss": text, "learning_rate": rate, "text_tokens": float(tokens)}
+            if media is not None:
+                values["media_loss"] = media
+            self.log_dict(values)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["account"] = self.account.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.account = Account.from_state(checkpoint["account"])
