@@ -161,11 +161,11 @@ class Mixture:
             scored = int((rows.labels != UNSCORED).sum())
             counts = counts + found + StepCounts(scored_positions=scored, positions=rows.tokens.size)
             parts.append(rows)
-        stacked = (
-            torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
+        stacked = {
+            name: torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
             for name in ("tokens", "labels", "document", "position")
-        )
-        return Batch(*stacked, media=media), counts
+        }
+        return Batch(**stacked, media=media), counts
 
     def _media_rows(
         self, stream: str, step: int, columns: Ints, first_row: int, skips: dict[str, int]

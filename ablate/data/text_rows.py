@@ -8,15 +8,29 @@ every token of an epoch is in exactly one row, and nothing is dropped at the end
 """
 
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ablate.data.batch import NO_DOCUMENT, UNSCORED
-from ablate.data.token_file import TokenFile
 from ablate.seeding import stream_rng
 
 Ints = NDArray[np.int64]
+
+
+class Tokens(Protocol):
+    """Documents as `ablate.data.token_file.TokenFile` keeps them."""
+
+    @property
+    def tokens(self) -> NDArray[Any]:
+        """Unsigned integers [tokens]: each document's tokens and an end token."""
+        ...
+
+    @property
+    def offsets(self) -> NDArray[Any]:
+        """int64[documents + 1]: where each document begins."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,37 +47,47 @@ def label_next(tokens: Ints, document: Ints) -> Ints:
     """Labels: the following token where it belongs to the same document, else `UNSCORED`."""
     labels = np.full_like(tokens, UNSCORED)
     same = (document[:, 1:] == document[:, :-1]) & (document[:, 1:] != NO_DOCUMENT)
-    labels[:, :-1][same] = tokens[:, 1:][same]
+    np.copyto(labels[:, :-1], tokens[:, 1:], where=same)
     return labels
 
 
-def positions_within(starts: NDArray[np.bool_]) -> Ints:
-    """Distance of every place from the last start at or before it in its row."""
-    place = np.arange(starts.shape[1])
-    return place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+@dataclass(frozen=True)
+class _Span:
+    """The chunks of one or more epochs in the order in which they are read."""
+
+    begins: int
+    """Place in the virtual stream where the span begins."""
+    order: Ints
+    """Chunk numbers."""
+    ends: Ints
+    """Where each chunk ends, counted from ``begins``."""
 
 
 @dataclass(frozen=True)
-class _Epoch:
-    """One epoch's order of chunks."""
+class _Pieces:
+    """The parts of chunks that fill some rows, one after another."""
 
-    order: Ints
-    ends: Ints
-    """Where each chunk in order ends in the epoch's virtual stream."""
+    row: Ints
+    number: Ints
+    """How many pieces of the same row come before."""
+    length: Ints
+    source: Ints
+    """Index of the first place in the token file; for a piece that begins with its BOS, one less."""
+    has_bos: NDArray[np.bool_]
 
 
 @dataclass
 class TextRows:
     """The rows of one text stream for one seed."""
 
-    tokens: TokenFile
+    tokens: Tokens
     context_length: int
     bos: int
     pad: int
     seed: int
     name: str
     """The stream's name; its order is seeded by `order/<name>`."""
-    _epochs: dict[int, _Epoch] = field(default_factory=dict, repr=False)
+    _spans: dict[tuple[int, int], _Span] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         offsets = np.asarray(self.tokens.offsets, dtype=np.int64)
@@ -78,47 +102,74 @@ class TextRows:
         """Places of one epoch in the virtual stream: tokens, and a BOS for every chunk."""
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_epochs": {}}
+        return {**self.__dict__, "_spans": {}}
 
-    def _epoch(self, epoch: int) -> _Epoch:
-        if epoch not in self._epochs:
-            order = stream_rng(self.seed, f"order/{self.name}", epoch).permutation(len(self._lengths))
-            while len(self._epochs) > 1:  # a batch touches two epochs at most, unless an epoch is tiny
-                del self._epochs[min(self._epochs)]
-            self._epochs[epoch] = _Epoch(order, np.cumsum(self._lengths[order]))
-        return self._epochs[epoch]
+    def _span(self, first: int, last: int) -> _Span:
+        """The chunks of epochs ``first`` to ``last``."""
+        if (first, last) not in self._spans:
+            orders = [
+                stream_rng(self.seed, f"order/{self.name}", epoch).permutation(len(self._lengths))
+                for epoch in range(first, last + 1)
+            ]
+            order = np.concatenate(orders)
+            if len(self._spans) > 1:
+                self._spans.clear()
+            self._spans[first, last] = _Span(
+                first * self.places_per_epoch, order, np.cumsum(self._lengths[order])
+            )
+        return self._spans[first, last]
 
-    def _lookup(self, place: Ints) -> tuple[Ints, Ints]:
-        """Token-file index of each virtual place (-1 for a BOS) and a number that identifies its chunk."""
-        epochs, within = np.divmod(place, self.places_per_epoch)
-        index = np.empty_like(place)
-        chunk = np.empty_like(place)
-        for epoch in range(int(epochs.min()), int(epochs.max()) + 1):
-            here = slice(None) if epochs.min() == epochs.max() else epochs == epoch
-            order = self._epoch(epoch)
-            rank = np.searchsorted(order.ends, within[here], side="right")
-            chosen = order.order[rank]
-            offset = within[here] - (order.ends[rank] - self._lengths[chosen])
-            index[here] = np.where(offset == 0, -1, self._starts[chosen] + offset - 1)
-            chunk[here] = rank + epoch * len(self._lengths)
-        return index, chunk
+    def _pieces(self, numbers: Ints) -> _Pieces:
+        """What fills the ``context_length - 1`` places of each row."""
+        places = self.context_length - 1
+        begin = numbers.astype(np.int64) * places
+        last_place = int(begin.max()) + places - 1
+        span = self._span(int(begin.min()) // self.places_per_epoch, last_place // self.places_per_epoch)
+        begin = begin - span.begins
+        first = np.searchsorted(span.ends, begin, side="right")
+        last = np.searchsorted(span.ends, begin + places - 1, side="right")
+        count = last - first + 1
+        row = np.repeat(np.arange(len(numbers)), count)
+        number = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        rank = first[row] + number
+        chunk = span.order[rank]
+        chunk_begin = span.ends[rank] - self._lengths[chunk]
+        piece_begin = np.maximum(chunk_begin, begin[row])
+        piece_end = np.minimum(span.ends[rank], begin[row] + places)
+        offset = piece_begin - chunk_begin
+        return _Pieces(row, number, piece_end - piece_begin, self._starts[chunk] + offset - 1, offset == 0)
 
     def rows(self, numbers: Ints) -> RowArrays:
         """The rows with these numbers, in this order."""
-        length = self.context_length
-        first = numbers.astype(np.int64)[:, None] * (length - 1)
-        own_bos = self._lookup(first)[0] == -1
-        # A row that begins inside a chunk gets a BOS in place 0; its stream begins at place 1.
-        shift = np.where(own_bos, 0, 1)
-        place = np.maximum(first + np.arange(length)[None, :] - shift, first)
-        index, chunk = self._lookup(place)
-        tokens = self.tokens.tokens[np.maximum(index, 0)].astype(np.int64)
-        starts = index == -1
-        starts[:, 0] = True
-        tokens[starts] = self.bos
-        document = np.cumsum(starts, axis=1) - 1
-        padding = own_bos[:, 0]
-        tokens[padding, -1] = self.pad
-        document[padding, -1] = NO_DOCUMENT
-        starts[padding, -1] = True
-        return RowArrays(tokens, label_next(tokens, document), document, positions_within(starts))
+        pieces = self._pieces(numbers)
+        shape = (len(numbers), self.context_length - 1)
+        starts = np.cumsum(pieces.length) - pieces.length
+        place = np.arange(shape[0] * shape[1])
+        index = place + np.repeat(pieces.source - starts, pieces.length)
+        own_bos = starts[pieces.has_bos]
+        index[own_bos] = 0
+        filled = self.tokens.tokens[index].astype(np.int64)
+        filled[own_bos] = self.bos
+        # A piece without a BOS of its own opens its row, after the BOS that is put there.
+        position = place - np.repeat(starts - ~pieces.has_bos, pieces.length)
+        document = np.repeat(pieces.number, pieces.length)
+        return self._framed(
+            filled.reshape(shape),
+            document.reshape(shape),
+            position.reshape(shape),
+            pieces.has_bos[pieces.number == 0],
+        )
+
+    def _framed(self, filled: Ints, document: Ints, position: Ints, opens: NDArray[np.bool_]) -> RowArrays:
+        """Put a BOS before the places of each row, or padding after those that open with a BOS (``opens``)."""
+        shape = (len(filled), self.context_length)
+        framed = RowArrays(*(np.empty(shape, dtype=np.int64) for _ in range(4)))
+        for out, values, front, back in (
+            (framed.tokens, filled, self.bos, self.pad),
+            (framed.document, document, 0, NO_DOCUMENT),
+            (framed.position, position, 0, 0),
+        ):
+            out[:, 0], out[:, 1:] = front, values
+            out[opens, :-1], out[opens, -1] = values[opens], back
+        framed.labels[:] = label_next(framed.tokens, framed.document)
+        return framed

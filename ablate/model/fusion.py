@@ -90,4 +90,5 @@ class FusedModel(nn.Module):
         encoder = self.encoders[name]
         assert isinstance(encoder, Encoder)
         error = (predicted - encoder.targets(media.values)).square().mean(dim=-1)
-        return (error * media.present.unsqueeze(1)).sum()
+        total: Tensor = (error * media.present.unsqueeze(1)).sum()
+        return total

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from ablate.data.mixture import Step, to_device
+from ablate.data.mixture import Step
 from ablate.model.fusion import FusedModel, LossSums
 from ablate.recipe.schema import TrainConfig
 from ablate.study.record import CurvePoint
@@ -46,10 +46,6 @@ class PairedModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self._began = time.monotonic() - self.account.wall_seconds
-
-    def transfer_batch_to_device(self, batch: Step, device: torch.device, dataloader_idx: int) -> Step:
-        moved = [to_device(item, device) for item in batch.microbatches]
-        return Step(batch.number, moved, batch.counts, batch.text_digests, batch.skips)
 
     def training_step(self, batch: Step, batch_idx: int) -> None:
         optimizer = self.optimizers()
@@ -119,7 +115,8 @@ class PairedModule(L.LightningModule):
             values = {"loss": text, "learning_rate": rate, "text_tokens": float(tokens)}
             if media is not None:
                 values["media_loss"] = media
-            self.log_dict(values)
+            for logger in self.loggers:
+                logger.log_metrics(values, step=done)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["account"] = self.account.state_dict()

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ablate.data.mixture import Mixture, Step
+from ablate.data.mixture import Mixture, Step, to_device
 
 
 class StepDataset(Dataset[Step]):
@@ -74,3 +75,7 @@ class StepData(L.LightningDataModule):
         trainer = self.trainer
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         return StepLoader(StepDataset(self.mixture, self.steps, rank, ranks), self.workers, self.completed)
+
+    def transfer_batch_to_device(self, batch: Step, device: torch.device, dataloader_idx: int) -> Step:
+        moved = [to_device(item, device) for item in batch.microbatches]
+        return Step(batch.number, moved, batch.counts, batch.text_digests, batch.skips)

@@ -1,0 +1,268 @@
+"""Pictures decoded to uint8[3, size, size], and a memory-mapped cache of them.
+
+JPEG goes through torchvision's libjpeg-turbo operator (over twice the rate of Pillow at 64x64, see
+`ablate bench data`), PNG and WebP through Pillow. The size that a header states is checked before
+anything is decoded.
+"""
+
+import io
+import json
+import struct
+from array import array
+from collections.abc import Callable, Sequence
+from functools import cache as once
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ablate.data.content import digest_of, write_once
+from ablate.data.errors import DataError
+from ablate.data.media import MediaSamples
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 64_000_000
+"""Most pixels a picture may have before it is resized."""
+CACHE_LIMIT = 8 << 30
+"""Largest decoded cache in bytes; above it pictures are decoded when they are asked for."""
+
+_FORMAT = "images-1"
+# Markers that carry a frame header: SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
+_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_segment = struct.Struct(">xBH").unpack_from
+_frame = struct.Struct(">HHB").unpack_from
+
+
+def decode_image(data: bytes, size: int) -> np.ndarray:
+    """Decode a JPEG, PNG or WebP, told by its content, to uint8[3, size, size].
+
+    The shorter side is resized to ``size`` (bicubic, antialiased) and the middle kept; nothing is resampled
+    where the shorter side is ``size`` already. Of an animation the first frame counts; transparency
+    is laid on white; grey, palette and CMYK become RGB; an Exif orientation is applied.
+
+    Raises:
+        DataError: another format, more than `MAX_PIXELS`, or data that is corrupt or cut short.
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        height, width, components = _jpeg_frame(data)
+        _check_pixels(height, width)
+        # Four components are CMYK or YCCK, stored inverted or not: left to Pillow.
+        if components in (1, 3) and (decode := _jpeg_decoder()) is not None:
+            return _fitted(_decode_jpeg(decode, data), size)
+        return _decode_pillow(data, "JPEG", size)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        if data[12:16] != b"IHDR" or len(data) < 24:
+            raise DataError("corrupt PNG: no header; replace the picture")
+        width, height = struct.unpack(">II", data[16:24])
+        _check_pixels(height, width)
+        return _decode_pillow(data, "PNG", size)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        _check_pixels(*_webp_size(data))
+        return _decode_pillow(data, "WEBP", size)
+    raise DataError(f"not a JPEG, PNG or WebP (begins with {data[:8]!r}); convert the picture or remove it")
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS or not height or not width:
+        raise DataError(
+            f"the picture is {width}x{height} pixels; 1 to {MAX_PIXELS:,} pixels are decoded: resize it"
+        )
+
+
+def _jpeg_frame(data: bytes) -> tuple[int, int, int]:
+    """Height, width and components of the first frame header (ITU-T T.81, annex B)."""
+    at, end = 2, len(data) - 9
+    while at < end:
+        if data[at] != 0xFF:
+            break
+        marker, length = _segment(data, at)
+        if marker in _FRAME:
+            height, width, components = _frame(data, at + 5)
+            return height, width, components
+        # A fill byte may precede a marker; a segment's length counts its own two bytes.
+        at += 1 if marker == 0xFF else 2 + length
+    raise DataError("corrupt or truncated JPEG: no frame header; replace the picture")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Height and width of the canvas (RFC 9649, section 2)."""
+    kind = data[12:16]
+    if len(data) >= 30:
+        if kind == b"VP8X":
+            return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
+        if kind == b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+        if kind == b"VP8 ":
+            width, height = struct.unpack("<HH", data[26:30])
+            return height & 0x3FFF, width & 0x3FFF
+    raise DataError("corrupt or truncated WebP: no header; replace the picture")
+
+
+@once
+def _jpeg_decoder() -> Callable[[bytes], np.ndarray] | None:
+    """torchvision's libjpeg-turbo operator, or None where torchvision has it no longer.
+
+    `torchvision.io.decode_jpeg` is a thin call of the operator that warns of its deprecation (since 0.29)
+    each time and takes a fifth longer at 64x64. The operator is tried once on a picture made here.
+    """
+    import torch
+    from PIL import Image
+
+    trial = io.BytesIO()
+    Image.new("RGB", (2, 1)).save(trial, "JPEG")
+    try:
+        from torchvision.io import ImageReadMode
+
+        operator, rgb = torch.ops.image.decode_jpeg.default, ImageReadMode.RGB.value
+        from_buffer, byte = torch.frombuffer, torch.uint8
+
+        def decode(data: bytes) -> np.ndarray:
+            # The last argument applies the Exif orientation.
+            pixels: np.ndarray = operator(from_buffer(bytearray(data), dtype=byte), rgb, True).numpy()
+            return pixels
+
+        return decode if decode(trial.getvalue()).shape == (3, 1, 2) else None
+    except (ImportError, AttributeError, RuntimeError, TypeError):
+        return None
+
+
+def _decode_jpeg(decode: Callable[[bytes], np.ndarray], data: bytes) -> np.ndarray:
+    try:
+        return decode(data)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"corrupt or truncated JPEG ({reason}); replace the picture") from error
+
+
+def _fitted(pixels: np.ndarray, size: int) -> np.ndarray:
+    _, height, width = pixels.shape
+    if height == size and width == size:
+        return pixels
+    if min(height, width) == size:
+        return _middle(pixels, size)
+    from PIL import Image
+
+    return _resized(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))), size)
+
+
+def _middle(pixels: np.ndarray, size: int) -> np.ndarray:
+    top, left = (pixels.shape[1] - size) // 2, (pixels.shape[2] - size) // 2
+    return np.ascontiguousarray(pixels[:, top : top + size, left : left + size])
+
+
+def _resized(image: "Image", size: int) -> np.ndarray:
+    from PIL.Image import Resampling
+
+    if min(image.size) != size:
+        # Resampling only the square in the middle equals resizing the shorter side and cropping.
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        image = image.resize((size, size), Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    return _middle(np.asarray(image).transpose(2, 0, 1), size)
+
+
+def _decode_pillow(data: bytes, kind: str, size: int) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            image.load()
+            return _resized(_rgb(ImageOps.exif_transpose(image)), size)
+    except Exception as error:  # decoders of strangers' bytes raise OSError, SyntaxError, struct.error, ...
+        raise DataError(f"corrupt or truncated {kind} ({error}); replace the picture") from error
+
+
+def _rgb(image: "Image") -> "Image":
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        # 16-bit grey: convert() would clip every value above 255.
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        above = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+class DecodedImages:
+    """The pictures of some samples, decoded once into a memory-mapped cache.
+
+    Above ``limit`` bytes, or with ``live``, each is decoded when it is asked for, and `errors` knows only
+    those asked for so far in this process. It travels between processes as paths.
+    """
+
+    def __init__(
+        self, samples: MediaSamples, size: int, cache: Path, live: bool = False, limit: int = CACHE_LIMIT
+    ) -> None:
+        self._samples, self._size, self._cache, self._limit = samples, size, cache, limit
+        self.shape = (len(samples), 3, size, size)
+        self.live = live or int(np.prod(self.shape)) > limit
+        self.errors: dict[int, str] = {}
+        """Sample to what is wrong with it, shard and key included."""
+        if self.live:
+            return
+        folder = cache / "images" / digest_of(_FORMAT, samples.digest, str(size), _decoders())
+        write_once(folder, self._decode_all)
+        try:
+            self._pixels: np.ndarray = np.asarray(
+                np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=self.shape)
+            )
+            self._ok: np.ndarray = np.load(folder / "ok.npy", allow_pickle=False)
+            listed = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder}: the cached pictures are damaged ({error}); delete this folder"
+            ) from error
+        self.errors = {int(sample): f"{samples.name(int(sample))}: {why}" for sample, why in listed.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DecodedImages, (self._samples, self._size, self._cache, self.live, self._limit)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures ``indices`` as uint8[n, 3, size, size], and bool[n]: whether each could be decoded.
+
+        A picture that could not is black; `errors` says why.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if not self.live:
+            return self._pixels[wanted], self._ok[wanted]
+        pixels = np.zeros((len(wanted), *self.shape[1:]), dtype=np.uint8)
+        ok = np.ones(len(wanted), dtype=bool)
+        for place, sample in enumerate(wanted.tolist()):
+            try:
+                pixels[place] = decode_image(self._samples.read(sample), self._size)
+            except DataError as error:
+                ok[place] = False
+                self.errors[sample] = f"{self._samples.name(sample)}: {error}"
+        return pixels, ok
+
+    def _decode_all(self, folder: Path) -> None:
+        # Written as a file, not through the map: a full disk is an error there and a bus error here.
+        folder.mkdir()
+        ok, errors = array("b"), {}
+        black = bytes(3 * self._size**2)
+        with (folder / "pixels.bin").open("wb", buffering=1 << 20) as out:
+            for sample in range(len(self._samples)):
+                data = self._samples.read(sample)
+                try:
+                    out.write(decode_image(data, self._size).tobytes())
+                    ok.append(1)
+                except DataError as error:
+                    out.write(black)
+                    ok.append(0)
+                    errors[sample] = str(error)
+        np.save(folder / "ok.npy", np.frombuffer(ok, dtype=bool))
+        (folder / "errors.json").write_text(json.dumps(errors), encoding="utf-8")
+
+
+def _decoders() -> str:
+    import PIL
+    import torchvision
+
+    return f"torchvision {torchvision.__version__} pillow {PIL.__version__}"

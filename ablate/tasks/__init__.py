@@ -1,0 +1,1 @@
+"""Text tasks: what a finished run is judged by, scored without media."""

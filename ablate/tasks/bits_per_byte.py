@@ -1,0 +1,201 @@
+"""Bits per byte of held-out text: the one loss that tokenizers cannot flatter.
+
+A document's tokens are read in windows of ``context_length`` positions that begin with BOS, as training rows
+do, and start every half window. A token is scored in the first window that reaches it, so each is scored
+once, with all that stands before it in that window: at least half a window, or the document's beginning.
+EOS is not scored: it has no bytes.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import fsum
+from pathlib import Path
+
+import pandas as pd
+
+from ablate.study.record import Score
+from ablate.tasks.base import (
+    ITEM_COLUMNS,
+    LogitModel,
+    MetricInfo,
+    Task,
+    TaskResult,
+    Tokenizer,
+    check_limits,
+    check_subset,
+    digest_of,
+    evenly_spaced,
+)
+from ablate.tasks.errors import TaskError
+from ablate.tasks.likelihood import Request, continuation_log_likelihoods
+
+
+@dataclass(frozen=True)
+class BitsPerByteConfig:
+    """Held-out documents."""
+
+    paths: list[str]
+    """Files or globs of held-out text: JSON Lines, Parquet, plain text or tar."""
+    text_field: str = "text"
+    """Key of the text in JSON Lines and Parquet."""
+    max_documents: int = 0
+    """Documents to keep per domain, evenly spaced. 0 keeps all."""
+    max_bytes: int = 0
+    """Most UTF-8 bytes to keep per domain, in whole, evenly spaced documents. 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        check_limits(max_documents=self.max_documents, max_bytes=self.max_bytes)
+
+
+@dataclass(frozen=True)
+class HeldOutDocument:
+    """One item."""
+
+    id: str
+    domain: str
+    text: str
+    bytes: int
+    """Length of `text` in UTF-8."""
+
+
+class BitsPerByte(Task):
+    """How many bits does the model need per byte of held-out text?"""
+
+    Config = BitsPerByteConfig
+    kind = "bits_per_byte"
+    version = 1
+    metrics = {  # noqa: RUF012
+        "bits_per_byte": MetricInfo(
+            False, "bits per UTF-8 byte", "negative log2-likelihood of all documents over their bytes"
+        ),
+    }
+
+    def __init__(self, name: str, config: BitsPerByteConfig, cache: Path) -> None:
+        self.name = name
+        self.config = config
+        self.documents = _read_documents(name, config, cache)
+        # What a model that knows nothing needs depends on the tokenizer; see `score`.
+        self.chance = {}
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(label, text) of every document that is scored."""
+        for document in self.documents:
+            yield f"{self.name}/{document.id}", document.text
+
+    @property
+    def digest(self) -> str:
+        documents = sorted([document.domain, document.text] for document in self.documents)
+        settings = asdict(self.config)
+        del settings["paths"]
+        return digest_of([self.kind, self.version, settings, documents])
+
+    def score(self, model: LogitModel, tokenizer: Tokenizer, batch_rows: int) -> TaskResult:
+        """Score every document; see `Task.score`.
+
+        The chance level of a score is that of a model with constant logits: log2(vocabulary) bits a token.
+        """
+        encoded = tokenizer.encode([document.text for document in self.documents])
+        requests: list[Request] = []
+        owner: list[int] = []
+        for index, (document, tokens) in enumerate(zip(self.documents, encoded, strict=True)):
+            if not tokens:
+                raise TaskError(f"{self.name}: document {document.id} has no tokens under this tokenizer")
+            found = windows(tokens, tokenizer.bos, model.context_length, document.id)
+            requests += found
+            owner += [index] * len(found)
+        nats: list[list[float]] = [[] for _ in self.documents]
+        for index, value in zip(
+            owner, continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows), strict=True
+        ):
+            nats[index].append(-value)
+        bits = [fsum(parts) / math.log(2) for parts in nats]
+        uniform = [len(tokens) * math.log2(model.vocabulary) for tokens in encoded]
+        return TaskResult(self._scores(bits, uniform), self._frame(bits))
+
+    def _scores(self, bits: Sequence[float], uniform: Sequence[float]) -> dict[str, Score]:
+        """Total bits over total bytes, of all documents and of each domain."""
+        members: dict[str, list[int]] = {"": list(range(len(self.documents)))}
+        for index, document in enumerate(self.documents):
+            members.setdefault(document.domain, []).append(index)
+        scores = {}
+        for domain, chosen in members.items():
+            total = sum(self.documents[index].bytes for index in chosen)
+            scores["/".join(filter(None, (self.name, "bits_per_byte", domain)))] = Score(
+                value=fsum(bits[index] for index in chosen) / total,
+                items=len(chosen),
+                higher_is_better=False,
+                chance=fsum(uniform[index] for index in chosen) / total,
+            )
+        return scores
+
+    def _frame(self, bits: Sequence[float]) -> pd.DataFrame:
+        rows = []
+        for document, value in zip(self.documents, bits, strict=True):
+            for metric, number in (
+                ("bits", value),
+                ("bytes", float(document.bytes)),
+                ("bits_per_byte", value / document.bytes),
+            ):
+                rows.append((self.name, document.domain, document.id, metric, number))
+        return pd.DataFrame(rows, columns=ITEM_COLUMNS)
+
+
+def windows(tokens: Sequence[int], bos: int, context_length: int, source: str = "") -> list[Request]:
+    """Requests that score each of ``tokens`` once.
+
+    Window k reads BOS and the tokens from k * stride on, with stride half of ``context_length``, and scores
+    those up to k * stride + context_length that no earlier window has scored.
+    """
+    stride = max(1, context_length // 2)
+    found = []
+    start = scored = 0
+    while scored < len(tokens):
+        stop = min(start + context_length, len(tokens))
+        found.append(Request([bos, *tokens[start:scored]], list(tokens[scored:stop]), source))
+        start, scored = start + stride, stop
+    return found
+
+
+def _read_documents(name: str, config: BitsPerByteConfig, cache: Path) -> list[HeldOutDocument]:
+    """The documents that the limits keep, domain after domain."""
+    from ablate.data.content import expand_paths
+    from ablate.data.documents import read_documents
+    from ablate.data.errors import DataError
+
+    domains: dict[str, list[HeldOutDocument]] = {}
+    repeats: dict[str, int] = {}
+    try:
+        for found in read_documents(expand_paths(config.paths), config.text_field, cache):
+            place = f"{found.source}:{found.number}"
+            check_subset(found.domain, place)
+            # Shards in two folders may have one name.
+            repeats[place] = repeats.get(place, 0) + 1
+            unique = place if repeats[place] == 1 else f"{place}#{repeats[place]}"
+            document = HeldOutDocument(unique, found.domain, found.text, len(found.text.encode("utf-8")))
+            if not document.bytes:
+                raise TaskError(f"task {name!r}: {place}: the text is empty; remove it")
+            domains.setdefault(found.domain, []).append(document)
+    except DataError as error:
+        raise TaskError(f"task {name!r}: {error}") from error
+    if not domains:
+        raise TaskError(f"task {name!r} has no items: {', '.join(config.paths) or 'paths is empty'}")
+    return [document for domain in sorted(domains) for document in _limited(name, domains[domain], config)]
+
+
+def _limited(name: str, documents: list[HeldOutDocument], config: BitsPerByteConfig) -> list[HeldOutDocument]:
+    """Evenly spaced documents of one domain, as many as both limits allow."""
+    wanted = min(config.max_documents or len(documents), len(documents))
+    total = sum(document.bytes for document in documents)
+    if config.max_bytes and total > config.max_bytes:
+        # Near the largest number that fits on average; the loop below makes sure it does.
+        wanted = min(wanted, max(1, len(documents) * config.max_bytes // total))
+    while wanted:
+        kept = [documents[index] for index in evenly_spaced(len(documents), wanted)]
+        if not config.max_bytes or sum(document.bytes for document in kept) <= config.max_bytes:
+            return kept
+        wanted -= 1
+    raise TaskError(
+        f"task {name!r}: max_bytes of {config.max_bytes} is too small for one document of domain "
+        f"{documents[0].domain!r}; allow at least {max(document.bytes for document in documents)}"
+    )

@@ -1,0 +1,205 @@
+"""Log-likelihoods of continuations under a causal model, in fp32, whatever the batching.
+
+Every sequence is padded on the right to a length that depends on the sequence alone, so that neither the
+batch size nor its neighbours change the shape it is computed in, beyond the number of rows.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ablate.tasks.base import LogitModel
+from ablate.tasks.errors import TaskError
+
+BUCKET = 8
+"""Sequences are padded to a multiple of this many positions (at most the context)."""
+
+TIE_TOLERANCE = 1e-6
+"""Two log-likelihoods closer than this, relative to the larger, are tied. Rounding in fp32 moves a sum of
+token log-probabilities by a few 1e-7 of its size from one batch shape to another; a real difference this
+small is a likelihood ratio of 1.0001 at 100 nats, which nobody would call a preference."""
+
+_LOG_SOFTMAX_ELEMENTS = 1 << 24
+"""Most logits (64 MiB of fp32) that are normalised at a time."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Ask for log p(continuation | context)."""
+
+    context: list[int]
+    """Begins with BOS."""
+    continuation: list[int]
+    """At least one token."""
+    source: str = ""
+    """File and line or item, for messages."""
+
+
+def truncate_contexts(requests: Sequence[Request], context_length: int) -> tuple[list[Request], int]:
+    """``requests`` cut to what the model can read, and how many were cut.
+
+    A sequence takes len(context) + len(continuation) - 1 positions: the last token is predicted, not
+    read. The context loses tokens after its BOS; the continuation loses none.
+
+    Raises:
+        TaskError: a context or continuation is empty, or a continuation alone exceeds the context.
+    """
+    fitted, cut = [], 0
+    for request in requests:
+        where = request.source or "request"
+        if not request.context or not request.continuation:
+            raise TaskError(f"{where}: nothing to condition on or nothing to score after tokenisation")
+        if len(request.continuation) > context_length:
+            raise TaskError(
+                f"{where}: {len(request.continuation)} tokens to score do not fit the model's context of "
+                f"{context_length}; shorten the text or train with a longer model.context_length"
+            )
+        surplus = len(request.context) + len(request.continuation) - 1 - context_length
+        if surplus > 0:
+            context = request.context[:1] + request.context[1 + surplus :]
+            request = Request(context, request.continuation, request.source)
+            cut += 1
+        fitted.append(request)
+    return fitted, cut
+
+
+def continuation_log_likelihoods(
+    model: LogitModel, requests: Sequence[Request], pad: int, batch_rows: int
+) -> list[float]:
+    """log p(continuation | context) of each request, in nats: the sum of its tokens' log-probabilities.
+
+    A context that is too long is cut from the left (see `truncate_contexts`). Equal requests are run once.
+
+    Args:
+        pad: token id to fill rows with; a causal model never lets it be seen.
+        batch_rows: most rows the model is given at once.
+
+    Raises:
+        TaskError: a continuation does not fit, a token is outside the model's vocabulary, or the logits
+            are not float32[n, t, vocabulary] or not finite.
+    """
+    if batch_rows < 1:
+        raise TaskError(f"batch_rows is {batch_rows}; it must be at least 1")
+    fitted, _ = truncate_contexts(requests, model.context_length)
+    _check_vocabulary(fitted, pad, model.vocabulary)
+    first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    representative = [
+        first.setdefault((tuple(request.context), tuple(request.continuation)), index)
+        for index, request in enumerate(fitted)
+    ]
+    found: dict[int, float] = {}
+    with torch.inference_mode(), full_precision():
+        for width, members in _batches(fitted, sorted(first.values()), model.context_length, batch_rows):
+            sums = _score_batch(model, [fitted[index] for index in members], width, pad)
+            found.update(zip(members, sums, strict=True))
+    return [found[index] for index in representative]
+
+
+def tied(left: float, right: float) -> bool:
+    """Whether two log-likelihoods are equal but for rounding; see `TIE_TOLERANCE`."""
+    return math.isclose(left, right, rel_tol=TIE_TOLERANCE, abs_tol=TIE_TOLERANCE)
+
+
+def is_uniform(log_likelihoods: Sequence[float], tokens: Sequence[int], vocabulary: int) -> bool:
+    """Whether each of some alternatives got exactly the likelihood of a model with constant logits.
+
+    Such a model says nothing but that longer sequences are less likely, so that it would seem to prefer the
+    alternative with the fewest tokens. The tasks count such an item as a tie of all its alternatives, which
+    makes a model that knows nothing score chance whatever the tokenizer does. A trained model does not
+    meet the condition to six digits on every alternative at once.
+    """
+    log_vocabulary = math.log(vocabulary)
+    return all(
+        tied(value, -count * log_vocabulary) for value, count in zip(log_likelihoods, tokens, strict=True)
+    )
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Switch autocast and TF32 off for a block: scores are fp32 however the model was trained."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _check_vocabulary(requests: Sequence[Request], pad: int, vocabulary: int) -> None:
+    for request in requests:
+        top = max(max(request.context), max(request.continuation))
+        if max(top, pad) >= vocabulary:
+            raise TaskError(
+                f"{request.source or 'request'}: token {max(top, pad)} is outside the model's vocabulary of "
+                f"{vocabulary}; the tokenizer is not the one the model was trained with"
+            )
+
+
+def _batches(
+    requests: Sequence[Request], chosen: Sequence[int], context_length: int, batch_rows: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Padded width and request indices of each batch, the widest first: what does not fit fails at once."""
+    buckets: dict[int, list[int]] = {}
+    for index in chosen:
+        length = len(requests[index].context) + len(requests[index].continuation) - 1
+        width = min(-(-length // BUCKET) * BUCKET, context_length)
+        buckets.setdefault(width, []).append(index)
+    for width in sorted(buckets, reverse=True):
+        for start in range(0, len(buckets[width]), batch_rows):
+            yield width, buckets[width][start : start + batch_rows]
+
+
+def _score_batch(model: LogitModel, requests: Sequence[Request], width: int, pad: int) -> list[float]:
+    """Summed log-probabilities of the continuations of one batch."""
+    tokens = torch.full((len(requests), width), pad, dtype=torch.int64)
+    for row, request in enumerate(requests):
+        read = [*request.context, *request.continuation[:-1]]
+        tokens[row, : len(read)] = torch.tensor(read)
+    lengths = torch.tensor([len(request.continuation) for request in requests])
+    flat = torch.tensor(
+        [
+            row * width + len(request.context) - 1 + offset
+            for row, request in enumerate(requests)
+            for offset in range(len(request.continuation))
+        ]
+    )
+    targets = torch.tensor([token for request in requests for token in request.continuation])
+    logits = model(tokens)
+    _check_logits(logits, (len(requests), width, model.vocabulary))
+    log_probabilities = _gather_log_softmax(logits.reshape(-1, model.vocabulary), flat, targets)
+    row_of = torch.repeat_interleave(torch.arange(len(requests)), lengths)
+    # Summed on the CPU in float64: in order, so the same every time.
+    sums = torch.zeros(len(requests), dtype=torch.float64).index_add_(0, row_of, log_probabilities)
+    for value, request in zip(sums.tolist(), requests, strict=True):
+        if not math.isfinite(value):
+            raise TaskError(
+                f"{request.source or 'request'}: the model's log-likelihood is {value}; it has diverged, "
+                "and nothing is scored"
+            )
+    return [float(value) for value in sums.tolist()]
+
+
+def _check_logits(logits: Tensor, shape: tuple[int, int, int]) -> None:
+    if logits.dtype != torch.float32 or tuple(logits.shape) != shape:
+        raise TaskError(
+            f"the model returned logits {logits.dtype}{list(logits.shape)}; "
+            f"tasks are scored in torch.float32{list(shape)}"
+        )
+
+
+def _gather_log_softmax(logits: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability float64[m], on the CPU, of ``targets`` int64[m] at rows ``positions`` int64[m] of
+    ``logits`` float32[n, vocabulary]; only those rows are normalised, a bounded number at a time."""
+    chunk = max(1, _LOG_SOFTMAX_ELEMENTS // logits.shape[-1])
+    parts = []
+    for start in range(0, len(positions), chunk):
+        rows = positions[start : start + chunk].to(logits.device)
+        wanted = targets[start : start + chunk].to(logits.device).unsqueeze(-1)
+        normalised = torch.log_softmax(logits[rows], dim=-1)
+        parts.append(normalised.gather(-1, wanted).squeeze(-1).cpu().double())
+    return torch.cat(parts)

@@ -1,0 +1,76 @@
+"""The budget: pairs are matched before anything is trained, or refused."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablate.budget.plan import PlanError, expected_unique, plan_study
+from ablate.data.materials import Materials
+
+
+def test_every_pair_is_within_one_percent_of_the_budget(prepared: Callable[..., Materials]) -> None:
+    plans = plan_study(prepared("budget.steps=200"))
+    base = plans[0].ledger.total_flops
+    assert {plan.arm.name for plan in plans} == {"text", "image", "image.captions_only", "image.shuffled"}
+    for plan in plans:
+        assert abs(plan.ledger.total_flops / base - 1) <= 0.01
+
+
+def test_a_control_inherits_the_steps_of_its_arm_and_its_charge(materials: Materials) -> None:
+    plans = {plan.arm.name: plan for plan in plan_study(materials)}
+    for control in ("image.captions_only", "image.shuffled"):
+        assert plans[control].steps == plans["image"].steps
+        assert plans[control].ledger.flops == plans["image"].ledger.flops
+    assert plans["image.shuffled"].ledger.flops_executed == plans["image"].ledger.flops_executed
+    assert plans["image.captions_only"].ledger.flops_executed < plans["image"].ledger.flops_executed
+
+
+def test_an_encoder_is_paid_for_in_steps(prepared: Callable[..., Materials]) -> None:
+    vit = "streams.pictures.encoder={name: vit, image_size: 32, patch_size: 16, width: 64, layers: 4}"
+    plans = {plan.arm.name: plan for plan in plan_study(prepared("budget.steps=400", vit))}
+    assert plans["image"].steps < 0.9 * plans["text"].steps
+    assert plans["image"].flops_per_step["encoder/pictures"] > 0
+
+
+def test_matching_positions_gives_every_arm_the_same_steps(prepared: Callable[..., Materials]) -> None:
+    plans = plan_study(prepared("budget.match=positions"))
+    assert {plan.steps for plan in plans} == {60}
+    assert len({plan.ledger.positions for plan in plans}) == 1
+
+
+def test_matching_text_tokens_gives_every_arm_the_same_text(prepared: Callable[..., Materials]) -> None:
+    plans = plan_study(prepared("budget.match=text_tokens"))
+    assert len({plan.ledger.text_tokens for plan in plans}) == 1
+    assert plans[1].ledger.total_flops > 1.5 * plans[0].ledger.total_flops
+
+
+def test_a_pair_that_whole_steps_cannot_match_is_refused(prepared: Callable[..., Materials]) -> None:
+    vit = "streams.pictures.encoder={name: vit, image_size: 32, patch_size: 16, width: 64, layers: 4}"
+    with pytest.raises(PlanError, match=r"differ from text by more than 1%: image"):
+        plan_study(prepared("budget.steps=3", vit))
+
+
+def test_a_budget_too_small_for_one_step_says_what_a_step_costs(prepared: Callable[..., Materials]) -> None:
+    with pytest.raises(PlanError, match="one step of the baseline costs"):
+        plan_study(prepared("budget.steps=0", "budget.flops=1000.0"))
+
+
+def test_flops_and_steps_state_the_same_budget(prepared: Callable[..., Materials]) -> None:
+    by_steps = plan_study(prepared("budget.steps=100"))
+    flops = float(by_steps[0].ledger.total_flops)
+    by_flops = plan_study(prepared("budget.steps=0", f"budget.flops={flops}"))
+    assert [plan.steps for plan in by_flops] == [plan.steps for plan in by_steps]
+
+
+@given(st.floats(0.05, 1.0), st.floats(0.1, 5.0))
+def test_expected_unique_text_is_exact_where_it_can_be(share: float, epochs: float) -> None:
+    available = 1000.0
+    advanced = epochs * available
+    unique = expected_unique(share * advanced, advanced, available)
+    assert unique <= available + 1e-6
+    if epochs <= 1.0:
+        assert unique == pytest.approx(share * advanced)
+    if share == 1.0 and epochs >= 1.0:
+        assert unique == pytest.approx(available)

@@ -1,0 +1,39 @@
+"""Placebos: nobody keeps their own picture, nor a copy of it."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ablate.data.controls import derangement
+from ablate.data.errors import DataError
+
+
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=80), st.integers(0, 5), st.integers(0, 3))
+@settings(max_examples=150, deadline=None)
+def test_nobody_keeps_their_own_picture_nor_a_copy(copies: list[int], seed: int, epoch: int) -> None:
+    digests = np.asarray(copies, dtype=np.uint64)
+    assume(2 * max(copies.count(one) for one in copies) <= len(copies))
+    partner = derangement(digests, seed, "pictures", epoch)
+    assert (digests[partner] != digests).all()
+    assert sorted(partner.tolist()) == list(range(len(copies))), "the multiset of pictures must not change"
+
+
+def test_partners_are_redrawn_in_every_epoch_and_seed() -> None:
+    digests = np.arange(300, dtype=np.uint64)
+    first = derangement(digests, 0, "pictures", 0)
+    assert np.array_equal(first, derangement(digests, 0, "pictures", 0))
+    for other in (derangement(digests, 0, "pictures", 1), derangement(digests, 1, "pictures", 0)):
+        assert (first == other).mean() < 0.05
+
+
+def test_partners_are_spread_over_all_others() -> None:
+    """Over many epochs each sample meets nearly every other one: no pairing is left to learn."""
+    digests = np.arange(40, dtype=np.uint64)
+    met = {int(derangement(digests, 0, "pictures", epoch)[7]) for epoch in range(400)}
+    assert len(met) == 39
+
+
+def test_one_picture_that_is_most_of_the_data_is_refused() -> None:
+    with pytest.raises(DataError, match="3 of 5 samples"):
+        derangement(np.asarray([1, 1, 1, 2, 3], dtype=np.uint64), 0, "pictures", 0)
