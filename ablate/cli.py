@@ -65,9 +65,13 @@ def run(
     overrides: Overrides = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = DEFAULT_CACHE,
-    results: Annotated[Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")
+    ] = None,
     slots: Annotated[int, typer.Option(help="Runs at a time; 0 means one per core, or one on a GPU.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of each run; 0 shares the cores among the slots.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of each run; 0 shares the cores among the slots.")
+    ] = 0,
 ) -> None:
     """Train what is missing of a study, then print its report. Safe to kill and to run again."""
     from ablate.recipe.load import load_recipe

@@ -48,7 +48,9 @@ def _count(value: float) -> str:
 def show_materials(materials: Materials) -> None:
     """What the recipe's data hold."""
     table = _table(f"{materials.recipe.study}: the recipe is sound", "what", "holds", "digest")
-    table.add_row("tokenizer", f"{materials.tokenizer.vocabulary} tokens", materials.digests["tokenizer"][:12])
+    table.add_row(
+        "tokenizer", f"{materials.tokenizer.vocabulary} tokens", materials.digests["tokenizer"][:12]
+    )
     for name, file in materials.text.items():
         holds = f"{len(file.offsets) - 1} documents, {_count(len(file.tokens))} tokens"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
@@ -83,7 +85,9 @@ def show_plans(recipe: Recipe, plans: list[Plan], seconds: dict[str, float], slo
         )
     out = console()
     out.print(table)
-    parts = _table("FLOPs of a step by component (a control is charged as the arm it mirrors)", "arm", *_parts(plans))
+    parts = _table(
+        "FLOPs of a step by component (a control is charged as the arm it mirrors)", "arm", *_parts(plans)
+    )
     for plan in plans:
         parts.add_row(plan.arm.name, *(_count(plan.flops_per_step.get(part, 0)) for part in _parts(plans)))
     out.print(parts)
@@ -120,7 +124,9 @@ class StudyDisplay:
         done, missing = len(prepared.finished), len(prepared.jobs)
         self.total = done + missing
         self.done = done
-        self.whole = self.progress.add_task(f"{prepared.recipe.study}", total=self.total, completed=done, detail="")
+        self.whole = self.progress.add_task(
+            f"{prepared.recipe.study}", total=self.total, completed=done, detail=""
+        )
         self.lines: dict[tuple[str, int], TaskID] = {}
         said = f"{done} of {self.total} runs are finished already; " if done else ""
         self.console.print(f"{prepared.recipe.study}: {said}{missing} to train")
@@ -139,7 +145,9 @@ class StudyDisplay:
         job = event.job
         key = (job.arm, job.seed)
         if isinstance(event, Started):
-            self.lines[key] = self.progress.add_task(f"{job.arm} seed {job.seed}", total=None, detail="starting")
+            self.lines[key] = self.progress.add_task(
+                f"{job.arm} seed {job.seed}", total=None, detail="starting"
+            )
         elif isinstance(event, Moved):
             moved = event.progress
             detail = (

@@ -27,7 +27,9 @@ def encoder_class(name: str) -> type[Encoder]:
     if name not in ENCODERS:
         near = difflib.get_close_matches(name, ENCODERS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UnknownEncoderError(f"no encoder is called {name!r}; known: {', '.join(sorted(ENCODERS))}.{hint}")
+        raise UnknownEncoderError(
+            f"no encoder is called {name!r}; known: {', '.join(sorted(ENCODERS))}.{hint}"
+        )
     module, _, attribute = ENCODERS[name].partition(":")
     found: type[Encoder] = getattr(importlib.import_module(module), attribute)
     return found

@@ -108,7 +108,9 @@ def _steps(recipe: Recipe, cost: _Cost, baseline: _Cost) -> int:
     """Steps of an arm that is no control."""
     budget = recipe.budget
     base_step = sum(baseline.charged.values())
-    text_per_step = len(baseline.mixture.text) and baseline.mixture.columns.text_period * recipe.model.context_length
+    text_per_step = (
+        len(baseline.mixture.text) and baseline.mixture.columns.text_period * recipe.model.context_length
+    )
     if budget.steps:
         base_steps = float(budget.steps)
     elif budget.flops:
@@ -171,7 +173,7 @@ def expected_unique(seen: float, advanced: float, available: float) -> float:
         return 0.0
     share = seen / advanced
     epochs, rest = divmod(advanced / available, 1.0)
-    unseen = (1.0 - share) ** epochs * (1.0 - share * rest)
+    unseen: float = (1.0 - share) ** epochs * (1.0 - share * rest)
     return available * (1.0 - unseen)
 
 

@@ -35,19 +35,20 @@ from ablate.data.planted_text import (
 )
 from ablate.recipe.schema import PlantedConfig
 
-GENERATOR = 1
+GENERATOR = 2
 """Raised whenever the same config would give other files; part of the cache key."""
 
-NAMING_SHARE = (1, 2)
-"""Share of a picture's captions that name the entity, as a fraction; the others state an attribute."""
+NAMING_SHARE = (3, 4)
+"""Share of a picture's captions that name the entity, as a fraction; the others state an attribute. Names
+are as many as entities and attribute values are few, so names need most of the captions."""
 
-ATTRIBUTE_WEIGHTS = {COLOUR: 3, "shape": 1, "pattern": 1, "place": 1}
+ATTRIBUTE_WEIGHTS = {COLOUR: 9, "shape": 1, "pattern": 1, "place": 1}
 """How often captions and facts state each attribute, relative to one another."""
 
-PROSE_SHARE = (1, 2)
+PROSE_SHARE = (1, 4)
 """Share of the documents that are ordinary prose; their tokens are about the same share."""
 
-MENTION_SHARE = (1, 20)
+MENTION_SHARE = (1, 50)
 """Share of the documents that mention entities of both kinds without any attribute."""
 
 PROSE_HELD_OUT = 256

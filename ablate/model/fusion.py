@@ -29,7 +29,9 @@ class LossSums:
 class FusedModel(nn.Module):
     """The backbone, an encoder per media stream, and a media head per media stream."""
 
-    def __init__(self, backbone: Transformer, encoders: dict[str, Encoder], *, media_loss: bool, seed: int) -> None:
+    def __init__(
+        self, backbone: Transformer, encoders: dict[str, Encoder], *, media_loss: bool, seed: int
+    ) -> None:
         """Wrap ``backbone``.
 
         Args:

@@ -138,7 +138,9 @@ class Transformer(nn.Module):
         shrunk = INIT_STD / (2 * self.config.layers) ** 0.5
         for name, weight in self.named_parameters():
             if weight.ndim >= 2:
-                nn.init.normal_(weight, std=shrunk if name.endswith(("o_proj.weight", "down_proj.weight")) else INIT_STD)
+                nn.init.normal_(
+                    weight, std=shrunk if name.endswith(("o_proj.weight", "down_proj.weight")) else INIT_STD
+                )
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embeddings float[rows, length, width] of tokens int64[rows, length]."""
@@ -159,7 +161,9 @@ class Transformer(nn.Module):
         states: Tensor = self.model(embeddings, position, mask)
         return states
 
-    def forward(self, tokens: Tensor, document: Tensor | None = None, position: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, document: Tensor | None = None, position: Tensor | None = None
+    ) -> Tensor:
         """Logits float[rows, length, vocabulary] of tokens int64[rows, length]."""
         logits: Tensor = self.lm_head(self.hidden(self.embed(tokens), document, position))
         return logits

@@ -147,7 +147,7 @@ class PlantedConfig:
 
     world_seed: int = 0
     """Draws names, attributes and wording."""
-    entities: int = 512
+    entities: int = 384
     """Named things, each with one value per attribute."""
     held_out: int = 256
     """Entities whose attributes appear in no text: only pictures show them."""
@@ -157,7 +157,7 @@ class PlantedConfig:
     """Renderings of each entity, different in noise, place and scale."""
     documents: int = 4000
     """Text documents: facts about the entities that are not held out, among ordinary prose."""
-    captions_per_image: int = 6
+    captions_per_image: int = 8
     """Captions of each picture: some name the entity, some state an attribute, none does both."""
 
 

@@ -25,7 +25,10 @@ def estimate_seconds(materials: Materials, plans: list[Plan]) -> dict[str, float
             name = plan.arm.mirrors or plan.arm.name
             if name not in rates:
                 rates[name] = _flops_per_second(materials, plan)
-        return {plan.arm.name: plan.ledger.flops_executed / rates[plan.arm.mirrors or plan.arm.name] for plan in plans}
+        return {
+            plan.arm.name: plan.ledger.flops_executed / rates[plan.arm.mirrors or plan.arm.name]
+            for plan in plans
+        }
     finally:
         torch.set_num_threads(threads)
 

@@ -125,7 +125,9 @@ def _receive(connection: Connection, job: Job, process: BaseProcess) -> Event:
         process.join()
         code = process.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Failed(job, f"the process of this run ended with {how}; run the study again to resume it", True)
+        return Failed(
+            job, f"the process of this run ended with {how}; run the study again to resume it", True
+        )
 
 
 def _work(job: Job, connection: Connection) -> None:

@@ -168,7 +168,9 @@ def _spent(plan: Plan, account: Account, mixture: Mixture) -> Ledger:
     unique = plan.ledger.unique_text_tokens
     if share < 1.0 and available:
         advanced = account.steps * mixture.columns.text_period * (mixture.context_length - 1.0)
-        unique = round(min(expected_unique(counts.text_tokens, max(advanced, counts.text_tokens), available), available))
+        unique = round(
+            min(expected_unique(counts.text_tokens, max(advanced, counts.text_tokens), available), available)
+        )
     return Ledger(
         steps=account.steps,
         flops={name: flops * account.steps for name, flops in plan.flops_per_step.items()},

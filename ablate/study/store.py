@@ -1,9 +1,9 @@
 """The record store: one folder per run identity, shared by all studies.
 
-    STORE/ab/abcdef.../record.json   the record, written last: a run with a record is finished
-                      /items.parquet  item-level scores
-                      /model/         the checkpoint as a Hugging Face folder
-                      /checkpoint.ckpt  while the run is under way
+STORE/ab/abcdef.../record.json   the record, written last: a run with a record is finished
+                  /items.parquet  item-level scores
+                  /model/         the checkpoint as a Hugging Face folder
+                  /checkpoint.ckpt  while the run is under way
 """
 
 import dataclasses
@@ -45,6 +45,8 @@ class Store:
             partial.replace(results / "items" / f"{name}.parquet")
 
 
-def relabelled(record: RunRecord, *, study: str, arm: str, mirrors: str | None, recipe_digest: str) -> RunRecord:
+def relabelled(
+    record: RunRecord, *, study: str, arm: str, mirrors: str | None, recipe_digest: str
+) -> RunRecord:
     """``record`` under the names that another study gives to the same run."""
     return dataclasses.replace(record, study=study, arm=arm, mirrors=mirrors, recipe_digest=recipe_digest)

@@ -22,7 +22,9 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
         left = (1.0 - step / steps) / config.decay if config.decay else 1.0
         return config.learning_rate * (floor + (1.0 - floor) * min(1.0, left))
     through = (step / steps - config.warmup) / (1.0 - config.warmup) if config.warmup < 1.0 else 1.0
-    return config.learning_rate * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * max(0.0, through))))
+    return config.learning_rate * (
+        floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * max(0.0, through)))
+    )
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -81,7 +81,9 @@ def test_every_sample_is_shown_once_in_every_epoch(lengths: list[list[int]], see
 
 @given(worlds)
 @settings(max_examples=60, deadline=None)
-def test_captions_only_keeps_rows_captions_and_scored_tokens_of_the_real_arm(lengths: list[list[int]]) -> None:
+def test_captions_only_keeps_rows_captions_and_scored_tokens_of_the_real_arm(
+    lengths: list[list[int]],
+) -> None:
     numbers = np.arange(12)
     _, real = laid(media_rows(lengths), numbers, attended=True)
     _, placebo = laid(media_rows(lengths, control="captions_only"), numbers, attended=False)
@@ -160,7 +162,9 @@ def test_the_caption_of_a_visit_depends_on_seed_epoch_and_key_alone() -> None:
     shared = set(both[0]) & set(both[1])
     assert len(shared) >= 5
     assert all(both[0][sample] == both[1][sample] for sample in shared)
-    epochs = [set(media_rows([[2] * 3] * 30).items(np.arange(15 * e, 15 * e + 15)).caption % 3) for e in (0, 1)]
+    epochs = [
+        set(media_rows([[2] * 3] * 30).items(np.arange(15 * e, 15 * e + 15)).caption % 3) for e in (0, 1)
+    ]
     assert epochs[0] == {0, 1, 2}
 
 

@@ -18,7 +18,9 @@ def arm_of(materials: Materials, name: str) -> Arm:
     return next(arm for arm in expand_arms(materials.recipe) if arm.name == name)
 
 
-def step(materials: Materials, arm: str, number: int = 0, seed: int = 0, rank: int = 0, ranks: int = 1) -> Step:
+def step(
+    materials: Materials, arm: str, number: int = 0, seed: int = 0, rank: int = 0, ranks: int = 1
+) -> Step:
     return build_mixture(materials, arm_of(materials, arm), seed).step(number, rank, ranks)
 
 
@@ -28,7 +30,9 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, 40])
-def test_an_arm_with_media_keeps_the_other_text_rows_where_they_are(materials: Materials, number: int) -> None:
+def test_an_arm_with_media_keeps_the_other_text_rows_where_they_are(
+    materials: Materials, number: int
+) -> None:
     text, image = step(materials, "text", number), step(materials, "image", number)
     assert 0 < len(image.text_digests) < len(text.text_digests)
     for column, digest in image.text_digests.items():
@@ -58,7 +62,8 @@ def test_text_tokens_adds_media_rows_to_all_text_rows(prepared: Callable[..., Ma
 
 def test_controls_differ_from_their_arm_in_media_alone(materials: Materials) -> None:
     real, blind, shuffled = (
-        step(materials, name, 2).microbatches[0] for name in ("image", "image.captions_only", "image.shuffled")
+        step(materials, name, 2).microbatches[0]
+        for name in ("image", "image.captions_only", "image.shuffled")
     )
     assert torch.equal(real.tokens, blind.tokens)
     assert torch.equal(real.position, blind.position)
@@ -71,7 +76,9 @@ def test_controls_differ_from_their_arm_in_media_alone(materials: Materials) -> 
 
 
 def test_what_the_real_arm_scores_its_placebos_score_too(materials: Materials) -> None:
-    counts = {name: step(materials, name, 4).counts for name in ("image", "image.captions_only", "image.shuffled")}
+    counts = {
+        name: step(materials, name, 4).counts for name in ("image", "image.captions_only", "image.shuffled")
+    }
     assert len({one.values() for one in counts.values()}) == 1
 
 
@@ -123,7 +130,9 @@ def test_a_picture_that_does_not_decode_stops_the_run(prepared: Callable[..., Ma
         mixture.step(0)
 
 
-def test_a_skip_within_the_limit_is_counted_and_changes_no_other_row(prepared: Callable[..., Materials]) -> None:
+def test_a_skip_within_the_limit_is_counted_and_changes_no_other_row(
+    prepared: Callable[..., Materials],
+) -> None:
     reference = step(prepared("streams.pictures.max_skips=1"), "image")
     materials = prepared("streams.pictures.max_skips=1")
     mixture = build_mixture(materials, arm_of(materials, "image"), 0)

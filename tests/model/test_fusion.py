@@ -28,7 +28,9 @@ def batch_of(materials: Materials, arm: str, number: int = 0) -> Batch:
 
 
 def test_adding_an_encoder_moves_no_backbone_weight(materials: Materials) -> None:
-    digests = {arm: weights_digest(model_of(materials, arm).backbone) for arm in ("text", "image", "image.shuffled")}
+    digests = {
+        arm: weights_digest(model_of(materials, arm).backbone) for arm in ("text", "image", "image.shuffled")
+    }
     assert len(set(digests.values())) == 1
     assert weights_digest(model_of(materials, "text", seed=1).backbone) not in digests.values()
 
@@ -40,7 +42,9 @@ def test_a_larger_encoder_moves_no_backbone_weight(prepared: Callable[..., Mater
 
 
 def test_an_arm_and_its_shuffled_control_begin_with_the_same_encoder(materials: Materials) -> None:
-    assert weights_digest(model_of(materials, "image")) == weights_digest(model_of(materials, "image.shuffled"))
+    assert weights_digest(model_of(materials, "image")) == weights_digest(
+        model_of(materials, "image.shuffled")
+    )
 
 
 def test_without_media_fused_and_plain_models_give_equal_logits(materials: Materials) -> None:
@@ -80,7 +84,9 @@ def test_spare_places_change_nothing(materials: Materials) -> None:
     assert int(model(batch).media_positions) == int(model(wider).media_positions)
 
 
-def test_a_media_loss_of_zero_leaves_parameters_and_init_as_they_are(prepared: Callable[..., Materials]) -> None:
+def test_a_media_loss_of_zero_leaves_parameters_and_init_as_they_are(
+    prepared: Callable[..., Materials],
+) -> None:
     with_loss, without = model_of(prepared(), "image"), model_of(prepared("arms.image.media_loss=0"), "image")
     assert weights_digest(with_loss) == weights_digest(without)
     batch = batch_of(prepared(), "image")

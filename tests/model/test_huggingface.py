@@ -26,7 +26,9 @@ def recipe_with(materials: Materials, config: ModelConfig) -> Recipe:
         ModelConfig(layers=1, width=32, heads=2, context_length=32, tied=False, rope_theta=500.0),
     ],
 )
-def test_transformers_gives_the_same_logits(materials: Materials, config: ModelConfig, tmp_path: Path) -> None:
+def test_transformers_gives_the_same_logits(
+    materials: Materials, config: ModelConfig, tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers", reason="the test extra is not installed")
     arm = expand_arms(materials.recipe)[1]
     model = build_model(recipe_with(materials, config), arm, materials.tokenizer.vocabulary, 0).eval()

@@ -67,7 +67,9 @@ def test_padding_changes_nothing_and_stays_finite() -> None:
     assert torch.isfinite(padded).all()
 
 
-@pytest.mark.parametrize("config", [SMALL, ModelConfig(layers=3, width=32, heads=2, context_length=16, tied=False)])
+@pytest.mark.parametrize(
+    "config", [SMALL, ModelConfig(layers=3, width=32, heads=2, context_length=16, tied=False)]
+)
 def test_structural_flops_agree_with_the_counter_under_math_attention(config: ModelConfig) -> None:
     model, rows = build(config), 3
     text = tokens(rows, config.context_length)

@@ -47,7 +47,9 @@ class StopsAt(Mixture):
         return super().step(number, rank, ranks)
 
 
-def test_a_resumed_run_ends_in_the_same_weights_and_the_same_account(materials: Materials, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_in_the_same_weights_and_the_same_account(
+    materials: Materials, tmp_path: Path
+) -> None:
     whole, reference = train(materials, tmp_path / "whole")
     chosen = next(one for one in expand_arms(materials.recipe) if one.name == "image")
     inner = build_mixture(materials, chosen, 0)
@@ -59,7 +61,9 @@ def test_a_resumed_run_ends_in_the_same_weights_and_the_same_account(materials: 
     assert weights_digest(resumed) == weights_digest(whole)
     assert account.account.text_rows == reference.account.text_rows
     assert account.account.counts == reference.account.counts
-    assert [point.loss for point in account.account.curve] == [point.loss for point in reference.account.curve]
+    assert [point.loss for point in account.account.curve] == [
+        point.loss for point in reference.account.curve
+    ]
     assert account.account.steps == 12
 
 
@@ -86,7 +90,9 @@ def test_microbatches_change_nothing_but_rounding(prepared: Callable[..., Materi
 
 
 def test_two_arms_of_a_seed_read_the_same_text_rows(materials: Materials, tmp_path: Path) -> None:
-    text, image = (train(materials, tmp_path / arm, arm=arm)[1].account.text_rows for arm in ("text", "image"))
+    text, image = (
+        train(materials, tmp_path / arm, arm=arm)[1].account.text_rows for arm in ("text", "image")
+    )
     assert set(text) == set(image) == {str(step) for step in range(1, 13) if is_digest_step(step)}
     for step, columns in image.items():
         assert columns

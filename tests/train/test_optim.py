@@ -16,7 +16,9 @@ WSD = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="wsd", decay=0.2, fina
 def test_two_budgets_have_one_schedule_over_the_fraction(steps: int, config: TrainConfig) -> None:
     for fraction in (0.3, 0.5, 0.85):
         long = learning_rate(config, round(fraction * steps * 10), steps * 10)
-        assert learning_rate(config, round(fraction * steps), steps) == pytest.approx(long, abs=2.5 / steps + 1e-9)
+        assert learning_rate(config, round(fraction * steps), steps) == pytest.approx(
+            long, abs=2.5 / steps + 1e-9
+        )
 
 
 @given(st.integers(1, 500))

@@ -1,0 +1,365 @@
+"""What a recipe's values must satisfy beyond their types. Pure: nothing is read from disk."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import fsum
+from typing import Any
+
+from ablate.recipe.arms import SHARE_TOLERANCE, columns_per_microbatch
+from ablate.recipe.errors import Problem, listed, nearest
+from ablate.recipe.schema import ArmConfig, Recipe, StreamConfig
+
+STUDY_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}"
+PART_NAME = r"[A-Za-z0-9_-]{1,100}"
+"""Streams, arms and tasks. Without dots: `<arm>.<control>` names a control, `a.b=1` an override."""
+BYTES = 256
+"""A byte-level vocabulary holds every byte."""
+
+_AT_LEAST_ONE = "1 or more"
+_NOT_NEGATIVE = "0 or more"
+_POSITIVE = "more than 0"
+_SHARE = "0 to 1"
+_BELOW_ONE = "0 or more, less than 1"
+
+_HOLDS: dict[str, Callable[[float], bool]] = {
+    _AT_LEAST_ONE: lambda value: value >= 1,
+    _NOT_NEGATIVE: lambda value: value >= 0,
+    _POSITIVE: lambda value: value > 0,
+    _SHARE: lambda value: 0 <= value <= 1,
+    _BELOW_ONE: lambda value: 0 <= value < 1,
+    "8 or more": lambda value: value >= 8,
+}
+
+_RANGES: dict[str, str] = {
+    "model.layers": _AT_LEAST_ONE,
+    "model.width": _AT_LEAST_ONE,
+    "model.heads": _AT_LEAST_ONE,
+    "model.kv_heads": _NOT_NEGATIVE,
+    "model.mlp_width": _NOT_NEGATIVE,
+    "model.context_length": "8 or more",
+    "model.rope_theta": _POSITIVE,
+    "model.norm_eps": _POSITIVE,
+    "train.rows": _AT_LEAST_ONE,
+    "train.microbatch_rows": _NOT_NEGATIVE,
+    "train.learning_rate": _POSITIVE,
+    "train.final_learning_rate": _SHARE,
+    "train.warmup": _SHARE,
+    "train.decay": _SHARE,
+    "train.weight_decay": _NOT_NEGATIVE,
+    "train.beta1": _BELOW_ONE,
+    "train.beta2": _BELOW_ONE,
+    "train.clip": _NOT_NEGATIVE,
+    "train.checkpoint_every": _POSITIVE,
+    "train.log_every": _AT_LEAST_ONE,
+    "train.data_workers": _NOT_NEGATIVE,
+    "planted.world_seed": _NOT_NEGATIVE,
+    "planted.entities": _AT_LEAST_ONE,
+    "planted.held_out": _NOT_NEGATIVE,
+    "planted.image_size": _AT_LEAST_ONE,
+    "planted.images_per_entity": _AT_LEAST_ONE,
+    "planted.documents": _NOT_NEGATIVE,
+    "planted.captions_per_image": _AT_LEAST_ONE,
+    "budget.steps": _NOT_NEGATIVE,
+    "budget.flops": _NOT_NEGATIVE,
+    "budget.text_tokens": _NOT_NEGATIVE,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem, and the other keys it was concluded from.
+
+    The loader leaves it out if one of those keys was itself refused.
+    """
+
+    problem: Problem
+    reads: tuple[str, ...] = ()
+
+
+def check_recipe(recipe: Recipe, file: str) -> list[Problem]:
+    """Everything wrong with the values of ``recipe``; ``file`` is named as the place."""
+    return [finding.problem for finding in findings(recipe, file)]
+
+
+def findings(recipe: Recipe, file: str) -> Iterator[Finding]:
+    """As `check_recipe`, each problem with the keys it depends on."""
+
+    def found(key: str, found: str, allowed: str, hint: str = "", reads: tuple[str, ...] = ()) -> Finding:
+        return Finding(Problem(file, key, found, allowed, hint), reads)
+
+    for part in (_names, _ranges, _seeds, _model, _training, _budget, _streams, _arms, _tasks, _endpoints):
+        for arguments in part(recipe):
+            yield found(*arguments)
+
+
+_Found = Iterator[tuple[Any, ...]]
+"""key, found, allowed, and optionally hint and the keys read."""
+
+
+def _names(recipe: Recipe) -> _Found:
+    if not re.fullmatch(STUDY_NAME, recipe.study):
+        allowed = "a folder name: letters, digits, `_`, `-`, `.`, not starting with a dot, at most 100"
+        yield "study", repr(recipe.study), allowed
+    if not recipe.question.strip():
+        yield "question", "nothing", "the question of the study in one sentence"
+    blocks: tuple[tuple[str, Mapping[str, object]], ...] = (
+        ("streams", recipe.streams),
+        ("arms", recipe.arms),
+        ("tasks", recipe.tasks),
+    )
+    for block, names in blocks:
+        if not names:
+            yield block, "nothing", f"at least one of {block}"
+        for name in names:
+            if not re.fullmatch(PART_NAME, name):
+                yield f"{block}.{name}", f"the name {name!r}", "letters, digits, `_`, `-`; at most 100"
+    if recipe.data_root != "planted":
+        yield from _paths("data_root", recipe.data_root)
+    yield from _paths("tokenizer.path", recipe.tokenizer.path)
+
+
+def names_a_command_or_address(text: str) -> bool:
+    """Whether a data library might run ``text`` as a command or fetch it from a network."""
+    return re.match(r"\s*(?:pipe:|[a-z][a-z0-9+.-]*://)", text, re.IGNORECASE) is not None
+
+
+def _paths(key: str, value: Any) -> _Found:
+    """Refuse commands and addresses, wherever they stand in ``value``."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _paths(f"{key}.{name}", item)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _paths(f"{key}.{i}", item)
+    elif isinstance(value, str) and names_a_command_or_address(value):
+        hint = "nothing is run or fetched: download the file and give its path"
+        yield key, repr(value), "a path of a local file", hint
+
+
+def _ranges(recipe: Recipe) -> _Found:
+    for key, allowed in _RANGES.items():
+        block, _, name = key.partition(".")
+        value = getattr(getattr(recipe, block), name)
+        if not (math.isfinite(value) and _HOLDS[allowed](value)):
+            yield key, f"{value:g}" if isinstance(value, float) else str(value), allowed
+    for name, stream in recipe.streams.items():
+        for field in ("items_per_row", "max_skips"):
+            value = getattr(stream, field)
+            if value < 0:
+                yield f"streams.{name}.{field}", str(value), _NOT_NEGATIVE
+    planted = recipe.planted
+    if planted.held_out > planted.entities:
+        found = f"{planted.held_out} of {planted.entities} entities"
+        yield "planted.held_out", found, "at most planted.entities", "", ("planted.entities",)
+    if not recipe.tokenizer.path and recipe.tokenizer.vocabulary <= BYTES:
+        found, allowed = str(recipe.tokenizer.vocabulary), f"more than {BYTES}, one for each byte"
+        yield "tokenizer.vocabulary", found, allowed, "", ("tokenizer.path",)
+
+
+def _seeds(recipe: Recipe) -> _Found:
+    if not recipe.seeds:
+        yield "seeds", "an empty list", "one seed or more", "five pairs or more decide something"
+    repeated = sorted(seed for seed, times in Counter(recipe.seeds).items() if times > 1)
+    if repeated:
+        yield "seeds", f"{listed(map(str, repeated))} more than once", "each seed once"
+    negative = [seed for seed in recipe.seeds if seed < 0]
+    if negative:
+        yield "seeds", listed(map(str, negative)), "seeds of 0 or more"
+
+
+def _model(recipe: Recipe) -> _Found:
+    model = recipe.model
+    if model.heads < 1 or model.width < 1:
+        return
+    if model.width % model.heads:
+        near = max(1, round(model.width / model.heads)) * model.heads
+        found = f"{model.width}, with heads {model.heads}"
+        yield "model.width", found, "a multiple of model.heads", f"such as {near}", ("model.heads",)
+    elif model.width // model.heads % 2:
+        found = f"{model.width}, so heads of {model.width // model.heads} dimensions"
+        allowed = "heads of an even number of dimensions (rotary positions turn pairs)"
+        yield "model.width", found, allowed, f"such as {model.width + model.heads}", ("model.heads",)
+    if model.kv_heads > 0 and model.heads % model.kv_heads:
+        divisors = [n for n in range(1, min(model.heads, 10_000) + 1) if model.heads % n == 0]
+        allowed = f"a divisor of model.heads: {listed(map(str, divisors))}"
+        yield "model.kv_heads", str(model.kv_heads), allowed, "", ("model.heads",)
+
+
+def _training(recipe: Recipe) -> _Found:
+    train = recipe.train
+    if train.rows >= 1 and train.microbatch_rows >= 1 and train.rows % train.microbatch_rows:
+        divisors = [n for n in range(1, min(train.rows, 10_000) + 1) if train.rows % n == 0]
+        near = min(divisors, key=lambda n: abs(n - train.microbatch_rows))
+        found = f"{train.microbatch_rows}, with rows {train.rows}"
+        yield "train.microbatch_rows", found, "a divisor of train.rows", f"nearest {near}", ("train.rows",)
+    if train.schedule == "wsd" and train.warmup + train.decay > 1 + SHARE_TOLERANCE:
+        found = f"warmup {train.warmup:g} + decay {train.decay:g} of the steps"
+        yield "train.decay", found, "at most 1 together", "", ("train.warmup", "train.schedule")
+    for name in sorted({name for name in train.loggers if train.loggers.count(name) > 1}):
+        yield "train.loggers", f"{name} more than once", "each logger once"
+
+
+def _budget(recipe: Recipe) -> _Found:
+    amounts = {name: getattr(recipe.budget, name) for name in ("steps", "flops", "text_tokens")}
+    given = [name for name, amount in amounts.items() if amount > 0]
+    reads = tuple(f"budget.{name}" for name in amounts)
+    if len(given) != 1 and all(amount >= 0 for amount in amounts.values()):
+        hint = "set those that a base gives to null" if given else "such as steps: 1000"
+        found = listed(given) if given else "no amount"
+        yield "budget", found, f"exactly one of {listed(amounts)}", hint, reads
+
+
+def _streams(recipe: Recipe) -> _Found:
+    for name, stream in recipe.streams.items():
+        key = f"streams.{name}"
+        if not stream.paths or not all(path.strip() for path in stream.paths):
+            yield f"{key}.paths", "no path" if not stream.paths else "an empty path", "files or globs"
+        yield from _paths(f"{key}.paths", stream.paths)
+        numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", stream.part)
+        if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
+            yield f"{key}.part", repr(stream.part), "k/n with 1 <= k <= n, such as 1/2"
+        yield from _encoder(f"{key}.encoder", stream)
+
+
+def _encoder(key: str, stream: StreamConfig) -> _Found:
+    from encoders.registry import encoder_class
+
+    reads = (key.replace(".encoder", ".modality"),)
+    if stream.modality == "text":
+        if stream.encoder:
+            yield key, "an encoder", "none: text is not encoded", "", reads
+        return
+    if not stream.encoder.get("name"):
+        yield key, "no encoder", "name: of a registered encoder", "such as {name: patches}", reads
+        return
+    yield from _paths(key, stream.encoder)
+    settings = {name: value for name, value in stream.encoder.items() if name != "name"}
+    try:
+        encoder = encoder_class(str(stream.encoder["name"]))
+    except (ValueError, ImportError) as error:
+        yield f"{key}.name", repr(stream.encoder["name"]), str(error)
+        return
+    if encoder.modality != stream.modality:
+        found = f"{stream.encoder['name']}, which reads {encoder.modality}"
+        yield f"{key}.name", found, f"an encoder of {stream.modality}", "", reads
+    yield from _built(key, encoder.Config, settings)
+
+
+def _built(key: str, config: type, settings: Mapping[str, Any]) -> _Found:
+    """What a settings dataclass refuses by itself."""
+    try:
+        config(**settings)
+    except (ValueError, TypeError) as error:
+        yield key, str(error), f"what {config.__name__} accepts"
+
+
+def _arms(recipe: Recipe) -> _Found:
+    for name, arm in recipe.arms.items():
+        key = f"arms.{name}"
+        yield from _mixture(f"{key}.mixture", arm, recipe)
+        for control, times in Counter(arm.controls).items():
+            if times > 1:
+                yield f"{key}.controls", f"{control} more than once", "each control once"
+        if not (math.isfinite(arm.media_loss) and arm.media_loss >= 0):
+            yield f"{key}.media_loss", f"{arm.media_loss:g}", _NOT_NEGATIVE
+        if all(stream in recipe.streams for stream in arm.mixture):
+            yield from _media(key, arm, recipe)
+        if name == recipe.baseline and arm.controls:
+            reads = (f"{key}.controls",)
+            yield "baseline", f"{name!r}, which has controls", "an arm without controls", "", reads
+    if recipe.baseline not in recipe.arms:
+        reads = (f"arms.{recipe.baseline}",)
+        hint = nearest(recipe.baseline, recipe.arms)
+        yield "baseline", repr(recipe.baseline), f"an arm: {listed(recipe.arms)}", hint, reads
+
+
+def _media(key: str, arm: ArmConfig, recipe: Recipe) -> _Found:
+    """What only an arm with media may have, and what the baseline may not."""
+    media = [name for name in arm.mixture if recipe.streams[name].modality != "text"]
+    reads = (f"{key}.mixture", *(f"streams.{name}.modality" for name in arm.mixture))
+    is_baseline = key == f"arms.{recipe.baseline}"
+    if is_baseline and media:
+        found = f"{recipe.baseline!r}, which has {listed(media)}"
+        yield "baseline", found, "an arm of text streams only", "", reads
+    if arm.controls and not media and not is_baseline:
+        found = f"{listed(arm.controls)} on an arm without media"
+        yield f"{key}.controls", found, "controls on arms with media only", "", reads
+    if arm.media_loss > 0 and not media:
+        found = f"{arm.media_loss:g} on an arm without media"
+        yield f"{key}.media_loss", found, "0, or an arm with media", "", reads
+
+
+def _mixture(key: str, arm: ArmConfig, recipe: Recipe) -> _Found:
+    mixture = arm.mixture
+    unknown = [name for name in mixture if name not in recipe.streams]
+    for name in unknown:
+        allowed, hint = f"a stream: {listed(recipe.streams)}", nearest(name, recipe.streams)
+        yield f"{key}.{name}", f"the unknown stream {name!r}", allowed, hint, (f"streams.{name}",)
+    wrong = [name for name, share in mixture.items() if not (math.isfinite(share) and share > 0)]
+    for name in wrong:
+        hint = "leave the stream out, or set it to null where the base gives it"
+        yield f"{key}.{name}", f"{mixture[name]:g}", "a share of more than 0", hint
+    if wrong:
+        return
+    total = fsum(mixture.values())
+    if abs(total - 1) > SHARE_TOLERANCE:
+        yield key, f"shares that add up to {total:.12g}", "shares that add up to 1"
+        return
+    rows = recipe.train.microbatch_rows or recipe.train.rows
+    if unknown or rows < 1 or recipe.train.rows < 1 or recipe.train.rows % rows:
+        return
+    modality = {name: recipe.streams[name].modality for name in mixture}
+    try:
+        columns_per_microbatch(mixture, modality, recipe.budget.match, rows)
+    except ValueError as error:
+        reads = ("train.rows", "train.microbatch_rows", "budget.match")
+        shares = listed(f"{name}: {share:g}" for name, share in mixture.items())
+        allowed = "share x rows whole in every microbatch"
+        yield key, shares, allowed, str(error), (*reads, *(f"streams.{name}.modality" for name in mixture))
+
+
+def _tasks(recipe: Recipe) -> _Found:
+    from ablate.tasks.registry import task_class
+
+    for name, settings in recipe.tasks.items():
+        key = f"tasks.{name}"
+        yield from _paths(key, settings)
+        try:
+            config = task_class(str(settings.get("kind"))).Config
+        except (ValueError, ImportError) as error:
+            yield f"{key}.kind", repr(settings.get("kind")), str(error)
+            continue
+        yield from _built(key, config, {item: value for item, value in settings.items() if item != "kind"})
+
+
+def _endpoints(recipe: Recipe) -> _Found:
+    endpoints = recipe.endpoints
+    yield from _endpoint("endpoints.primary", endpoints.primary, recipe)
+    for name, margin in endpoints.margins.items():
+        yield from _endpoint(f"endpoints.margins.{name}", name, recipe)
+        if not (math.isfinite(margin) and margin > 0):
+            hint = "state the smallest effect of interest, in the endpoint's own unit"
+            yield f"endpoints.margins.{name}", f"{margin:g}", "a margin of more than 0", hint
+    if endpoints.primary not in endpoints.margins:
+        found = f"no margin for the primary endpoint {endpoints.primary!r}"
+        hint = nearest(endpoints.primary, endpoints.margins)
+        yield "endpoints.margins", found, "its smallest effect of interest", hint, ("endpoints.primary",)
+
+
+def _endpoint(key: str, name: str, recipe: Recipe) -> _Found:
+    from ablate.tasks.registry import TASKS, task_class
+
+    task, *rest = name.split("/")
+    if len(rest) not in (1, 2) or not task or not all(rest):
+        yield key, repr(name), "task/metric or task/metric/subset"
+    elif task not in recipe.tasks:
+        allowed = f"a task: {listed(recipe.tasks)}"
+        yield key, f"the unknown task {task!r}", allowed, nearest(task, recipe.tasks), (f"tasks.{task}",)
+    elif (kind := recipe.tasks[task].get("kind")) in TASKS:
+        metrics = task_class(str(kind)).metrics
+        if rest[0] not in metrics:
+            found, allowed = f"the unknown metric {rest[0]!r}", f"a metric of {kind}: {listed(metrics)}"
+            yield key, found, allowed, nearest(rest[0], metrics), (f"tasks.{task}.kind",)

@@ -1,0 +1,101 @@
+"""From YAML, ``base:`` variants and command-line overrides to one checked `Recipe`.
+
+Recipes are input from strangers: no YAML tag builds an object, no resolver runs, no key is ignored, and
+every error of a recipe is reported at once.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.recipe.checks import findings
+from ablate.recipe.errors import RecipeError, Report
+from ablate.recipe.interpolation import DATA_ROOT, interpolated, mapped
+from ablate.recipe.layers import merge, read_chain, read_override, read_text
+from ablate.recipe.schema import Recipe
+from ablate.recipe.typed import complete, typed_fields
+from ablate.recipe.yaml_source import dumped
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, merge and check a recipe.
+
+    Args:
+        path: the YAML file; its ``base:`` is followed, relative to the file.
+        overrides: ``key.path=value`` each; the value is read as YAML, and null removes the key.
+
+    Raises:
+        RecipeError: everything that is wrong with the recipe, in one report.
+    """
+    path = Path(path)
+    seen = Report(str(path))
+    raw = read_chain(path, seen, ())
+    for override in overrides:
+        merge(raw, read_override(override, seen), "")
+    raw = interpolated(raw, seen)
+    recipe: Recipe = Recipe(**typed_fields(Recipe, raw, "", seen))
+    recipe = complete(recipe, seen)
+    for finding in findings(recipe, seen.file):
+        if all(seen.trusts(key) for key in (finding.problem.key, *finding.reads)):
+            where = seen.origin(finding.problem.key)
+            seen.problems.append(dataclasses.replace(finding.problem, where=where))
+    if seen.problems:
+        raise RecipeError(seen.problems)
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """``recipe`` as YAML, every default written out; loading it gives the same digest."""
+    content = dataclasses.asdict(recipe)
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """BLAKE2b of the recipe's canonical JSON, 32 hexadecimal digits.
+
+    ``recipe`` is as `load_recipe` returned it. Where the data lie (`data_root`) does not enter, nor
+    does the order of keys, except the order of the streams, which decides the order of the rows.
+    """
+    content = dataclasses.asdict(recipe)
+    del content["data_root"]
+    content["streams"] = list(content["streams"].items())
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def resolve_paths(recipe: Recipe, data_root: Path) -> Recipe:
+    """``recipe`` with ``${data_root}`` replaced, in every place that `load_recipe` admits it.
+
+    These are the streams' paths and encoder settings, the tokenizer's path, and all text under tasks.
+    A relative ``data_root`` is relative to the current directory.
+    """
+    root = str(data_root.absolute())
+
+    def resolved(value: Any) -> Any:
+        return mapped(value, lambda text: text.replace(DATA_ROOT, root))
+
+    streams = {
+        name: dataclasses.replace(stream, paths=resolved(stream.paths), encoder=resolved(stream.encoder))
+        for name, stream in recipe.streams.items()
+    }
+    tokenizer = dataclasses.replace(recipe.tokenizer, path=resolved(recipe.tokenizer.path))
+    return dataclasses.replace(recipe, streams=streams, tasks=resolved(recipe.tasks), tokenizer=tokenizer)
+
+
+def header_comment(path: Path) -> str:
+    """The comment block a recipe file begins with, without its ``#``; empty if there is none.
+
+    Raises:
+        RecipeError: the file cannot be read.
+    """
+    lines: list[str] = []
+    for line in read_text(Path(path)).splitlines():
+        if line.startswith("#"):
+            lines.append(line[1:].removeprefix(" ").rstrip())
+        elif line.strip() or lines:
+            break
+    return "\n".join(lines)
