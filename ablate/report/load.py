@@ -1,0 +1,202 @@
+"""The folder of a study: its header, and its records.
+
+`results/<study>/` holds `study.json` (the header), `records/<arm>-seed<k>.json` and
+`items/<arm>-seed<k>.parquet`.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablate.study.record import RecordError, RunRecord, read_record
+
+HEADER_FORMAT = 1
+HEADER_FILE = "study.json"
+MATCHES = ("flops", "text_tokens", "positions")
+
+
+class StudyError(ValueError):
+    """A study folder that cannot be read or believed; names the file and what was found."""
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """What a report must know of a study beyond its records."""
+
+    study: str
+    question: str
+    baseline: str
+    seeds: list[int]
+    """The seeds that were planned: a run that is not there is missing, and the report names it."""
+    arms: list[str]
+    """All arms, controls included, in the order of the recipe."""
+    primary: str
+    """The endpoint the study is judged by."""
+    margins: dict[str, float]
+    """Smallest effect of interest per confirmatory endpoint, in the endpoint's unit."""
+    match: str
+    """What is held equal: `flops`, `text_tokens` or `positions`."""
+    note: str
+    recipe_digest: str
+    controls: dict[str, list[str]] = field(default_factory=dict)
+    """Arm to the names of its control arms."""
+    recipe: str = ""
+    """The resolved recipe as YAML."""
+
+
+def write_header(header: StudyHeader, folder: Path) -> None:
+    """Write ``header`` to ``folder``/study.json, atomically; the folder is made if need be.
+
+    Raises:
+        StudyError: the header contradicts itself, see `read_header`.
+    """
+    path = folder / HEADER_FILE
+    _check(header, path)
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = {"header_format": HEADER_FORMAT, **dataclasses.asdict(header)}
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(raw, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_header(folder: Path) -> StudyHeader:
+    """Read the header of the study in ``folder``.
+
+    Raises:
+        StudyError: there is none, it is not JSON, a field is missing, unknown or of a wrong type, a
+            margin is not positive, or a name refers to no arm.
+    """
+    path = folder / HEADER_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: there is no study here; `ablate run RECIPE` makes one") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not a study header ({error})") from error
+    if not isinstance(raw, dict) or raw.get("header_format") != HEADER_FORMAT:
+        found = raw.get("header_format") if isinstance(raw, dict) else type(raw).__name__
+        raise StudyError(f"{path}: header_format is {found!r}, this version reads {HEADER_FORMAT}")
+    del raw["header_format"]
+    try:
+        header = StudyHeader(**raw)
+    except TypeError as error:
+        raise StudyError(f"{path}: not a study header ({error})") from error
+    _check(header, path)
+    return header
+
+
+def load_records(folder: Path, header: StudyHeader) -> list[RunRecord]:
+    """All records of a study, sorted by arm (in the header's order) and seed.
+
+    Raises:
+        StudyError: there are none, or one is not called after its arm and seed, belongs to an arm or
+            seed that the header does not plan, or contradicts it about what is a control.
+        RecordError: a file is not a record.
+    """
+    paths = sorted((folder / "records").glob("*.json"))
+    if not paths:
+        raise StudyError(f"{folder / 'records'}: no records; `ablate run` makes them")
+    mirrors = {control: arm for arm, names in header.controls.items() for control in names}
+    records = []
+    for path in paths:
+        record = _read_checked(path)
+        _check_planned(record, path, header, mirrors)
+        records.append(record)
+    order = {arm: place for place, arm in enumerate(header.arms)}
+    return sorted(records, key=lambda record: (order[record.arm], record.seed))
+
+
+def _read_checked(path: Path) -> RunRecord:
+    """A record whose scores have the types that the report counts on; `read_record` does not look."""
+    record = read_record(path)
+    for endpoint, score in record.scores.items():
+        if not _is_number(score.value) or not isinstance(score.higher_is_better, bool):
+            raise RecordError(
+                f"{path}: score {endpoint!r} has value {score.value!r} and higher_is_better "
+                f"{score.higher_is_better!r}; expected a number and true or false"
+            )
+    if record.status not in ("finished", "diverged"):
+        raise RecordError(f"{path}: status is {record.status!r}, not 'finished' or 'diverged'")
+    return record
+
+
+def _check_planned(record: RunRecord, path: Path, header: StudyHeader, mirrors: dict[str, str]) -> None:
+    expected = f"{record.arm}-seed{record.seed}.json"
+    if path.name != expected:
+        raise StudyError(
+            f"{path}: holds arm {record.arm!r}, seed {record.seed}, and should be called {expected}; "
+            "a record edited or copied by hand is not a result: delete it"
+        )
+    if record.arm not in header.arms:
+        raise StudyError(
+            f"{path}: arm {record.arm!r} is not in {HEADER_FILE}; known: {', '.join(header.arms)}"
+        )
+    if record.seed not in header.seeds:
+        raise StudyError(
+            f"{path}: seed {record.seed} is not among the planned seeds {header.seeds} of {HEADER_FILE}; "
+            "a run is not left out of a table: plan its seed or move the record away"
+        )
+    if (record.control is not None) != (record.arm in mirrors):
+        raise StudyError(
+            f"{path}: control is {record.control!r}, but {HEADER_FILE} "
+            f"{'lists' if record.arm in mirrors else 'does not list'} {record.arm!r} as a control"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _check(header: StudyHeader, path: Path) -> None:
+    """Refuse a header of wrong types or one that contradicts itself, all faults at once."""
+    faults = _type_faults(header) or _sense_faults(header)
+    if faults:
+        raise StudyError(f"{path}: " + "; ".join(faults))
+
+
+def _type_faults(header: StudyHeader) -> list[str]:
+    texts = ("study", "question", "baseline", "primary", "match", "note", "recipe_digest", "recipe")
+    faults = [f"{key} is not text" for key in texts if not isinstance(getattr(header, key), str)]
+    seeds = header.seeds
+    if not (isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)):
+        faults.append("seeds is not a list of whole numbers")
+    if not _names(header.arms):
+        faults.append("arms is not a list of names")
+    if not (isinstance(header.margins, dict) and all(_is_number(m) for m in header.margins.values())):
+        faults.append("margins does not map endpoints to numbers")
+    if not (isinstance(header.controls, dict) and all(_names(names) for names in header.controls.values())):
+        faults.append("controls does not map arms to lists of names")
+    return faults
+
+
+def _sense_faults(header: StudyHeader) -> list[str]:
+    faults = []
+    # Arms name files: a path part in one would lead out of the folder.
+    for name in [header.study, *header.arms]:
+        if not name or name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+            faults.append(
+                f"{name!r} is not a usable name: it is empty, starts with a dot or holds / \\ or controls"
+            )
+    if not header.seeds or len(set(header.seeds)) != len(header.seeds):
+        faults.append(f"seeds {header.seeds} are empty or repeat")
+    if len(set(header.arms)) != len(header.arms):
+        faults.append(f"arms {header.arms} repeat")
+    if header.match not in MATCHES:
+        faults.append(f"match is {header.match!r}, allowed: {', '.join(MATCHES)}")
+    for endpoint, margin in header.margins.items():
+        if not (math.isfinite(margin) and margin > 0):
+            faults.append(f"margin of {endpoint!r} is {margin}, and has to be above zero")
+    mentioned = [header.baseline, *header.controls, *(c for names in header.controls.values() for c in names)]
+    faults += [f"{name!r} is not among the arms" for name in mentioned if name not in header.arms]
+    controls = [name for names in header.controls.values() for name in names]
+    if header.baseline in controls or len(set(controls)) != len(controls):
+        faults.append("a control mirrors one arm, and the baseline is none")
+    return faults

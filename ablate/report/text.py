@@ -1,0 +1,129 @@
+"""Markdown and CSV, escaped, and files written whole."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablate.report.load import StudyHeader
+from ablate.report.tables import ABSENT, Cell, Table, endpoint_places, number
+from ablate.stats.contrasts import Contrast
+
+LEGEND = (
+    "Gains are oriented: positive means that the first arm is better, whatever the endpoint's direction. "
+    "95% and 90% CI: paired t interval over seeds, not adjusted for multiplicity. Welch 95%: the same scores "
+    "as if unpaired; r: correlation of the pairs. Equivalent: two one-sided tests put the gain within the "
+    "margin (the 90% interval, for a single contrast); helps or hurts: the paired t test excludes zero (the "
+    "95% interval)."
+)
+
+
+def markdown_text(text: str) -> str:
+    """``text`` with everything that Markdown or HTML would interpret escaped, on one line."""
+    if re.fullmatch(r"[A-Za-z0-9/%]*", text):
+        return text
+    text = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
+    # Between letters an underscore is only itself; elsewhere it may begin emphasis.
+    text = re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", text)
+    return re.sub(r"^([#+=-]|\d+[.)])(?=\s|$)", r"\\\1", text)
+
+
+def markdown_table(table: Table) -> str:
+    """``table`` as a GitHub table; every cell is escaped."""
+    lines = [table.columns, ["---"] * len(table.columns)]
+    lines += [[_shown(cell) for cell in row] for row in table.rows]
+    escaped = [lines[1] if at == 1 else [markdown_text(cell) for cell in row] for at, row in enumerate(lines)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in escaped) + "\n"
+
+
+def _shown(cell: Cell) -> str:
+    return ABSENT if cell is None else str(cell)
+
+
+def csv_text(table: Table) -> str:
+    """``table`` as CSV (RFC 4180, with line feeds). Absent values are empty.
+
+    Text that a spreadsheet would run as a formula is prefixed with an apostrophe (OWASP, "CSV
+    Injection"); numbers are written as they are, in full precision.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([csv_cell(name) for name in table.columns])
+    writer.writerows([csv_cell(cell) for cell in row] for row in table.rows)
+    return out.getvalue()
+
+
+def csv_cell(cell: Cell) -> str:
+    """One value as CSV text, see `csv_text`."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if not isinstance(cell, str):
+        return repr(cell)
+    return f"'{cell}" if re.match(r"\s*[=+\-@\t\r\n]", cell) else cell
+
+
+def verdict_sentences(contrasts: Sequence[Contrast], header: StudyHeader) -> list[str]:
+    """What the study says of its primary endpoint, one sentence per arm, as plain unescaped text."""
+    found = [one for one in contrasts if one.endpoint == header.primary and one.kind == "total"]
+    places = endpoint_places(contrasts)
+    grounding = {
+        one.arm: one for one in contrasts if one.endpoint == header.primary and one.kind == "grounding"
+    }
+    return [_sentence(one, places[one.endpoint]) + _grounded(one, grounding, places) for one in found]
+
+
+def _sentence(contrast: Contrast, places: int) -> str:
+    arm, reference, endpoint = contrast.arm, contrast.reference, contrast.endpoint
+    verdict = contrast.verdict
+    if verdict == "helps":
+        said = f"{arm} {contrast.printed_verdict}: {endpoint} is better than with {reference}"
+    elif verdict == "hurts":
+        said = f"{arm} hurts: {endpoint} is worse than with {reference}"
+    elif verdict == "equivalent":
+        said = f"{arm} is equivalent to {reference} on {endpoint} within the margin of {contrast.margin:g}"
+    elif verdict == "inconclusive":
+        said = f"{arm} is inconclusive: whether it changes {endpoint} against {reference} cannot be told yet"
+    else:
+        said = f"{arm} against {reference} on {endpoint} has no verdict, because no margin was stated"
+    return f"{said} ({evidence(contrast, places)})."
+
+
+def evidence(contrast: Contrast, places: int) -> str:
+    """The numbers behind a verdict, in words."""
+    found = contrast.estimate
+    pairs = "1 pair" if found.n == 1 else f"{found.n} pairs"
+    if found.mean_gain is None:
+        return "; ".join(filter(None, ["no complete pair", contrast.note]))
+    parts = [f"gain {number(found.mean_gain, places, signed=True)}"]
+    if found.interval95:
+        low, high = (number(end, places, signed=True) for end in found.interval95)
+        parts.append(f"95% interval {low} to {high}")
+    parts.append(pairs)
+    if contrast.margin is not None and contrast.verdict != "equivalent":
+        parts.append(f"margin {contrast.margin:g}")
+    return ", ".join(parts) + (f"; {contrast.note}" if contrast.note else "")
+
+
+def _grounded(contrast: Contrast, grounding: dict[str, Contrast], places: dict[str, int]) -> str:
+    """What a media arm's verdict has to carry: whether the media themselves did it."""
+    if not contrast.media:
+        return ""
+    other = grounding.get(contrast.arm)
+    if other is None:
+        return " Grounding was not measured: there is no shuffled control."
+    verdict = other.printed_verdict or "no verdict"
+    numbers = evidence(other, places[other.endpoint])
+    return f" Grounding, {contrast.arm} against {other.reference}: {verdict} ({numbers})."
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``: a reader sees the old file or the new one, whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)

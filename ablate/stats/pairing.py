@@ -1,0 +1,53 @@
+"""The proof that two runs are a pair."""
+
+from ablate.study.record import RunRecord
+
+TOLERANCE = 0.01
+"""Largest relative difference of the matched quantity within a pair."""
+
+MATCHED = {"flops": "total_flops", "text_tokens": "text_tokens", "positions": "positions"}
+"""What `match` holds equal, to the ledger's name for it."""
+
+
+class PairingError(ValueError):
+    """Two runs that are not a pair; says which runs and why."""
+
+
+def check_pair(treated: RunRecord, reference: RunRecord, match: str) -> None:
+    """Prove that two runs are a pair: same seed, initial backbone, text rows, and matched budget.
+
+    Text rows are compared at every step and row column that both runs recorded.
+
+    Raises:
+        PairingError: one of these differs, nothing can be compared, or the matched quantity is off by
+            more than 1% of the reference.
+    """
+    names = f"{treated.arm} and {reference.arm}, seed {treated.seed}"
+    if treated.seed != reference.seed:
+        raise PairingError(
+            f"{treated.arm} and {reference.arm}: seeds {treated.seed} and {reference.seed} differ"
+        )
+    first, second = treated.pairing, reference.pairing
+    if first.backbone_init != second.backbone_init:
+        raise PairingError(
+            f"{names}: initial backbones differ ({first.backbone_init[:12]}, {second.backbone_init[:12]})"
+        )
+    compared = 0
+    for step in sorted(first.text_rows.keys() & second.text_rows.keys(), key=_numerically):
+        mine, theirs = first.text_rows[step], second.text_rows[step]
+        for column in sorted(mine.keys() & theirs.keys(), key=_numerically):
+            compared += 1
+            if mine[column] != theirs[column]:
+                raise PairingError(f"{names}: text rows differ by step {step} in column {column}")
+    if compared == 0:
+        raise PairingError(f"{names}: no step and row column of text in common, so nothing proves the pair")
+    spent, expected = (getattr(run.spent, MATCHED[match]) for run in (treated, reference))
+    if abs(spent - expected) > TOLERANCE * expected:
+        off = f"{spent / expected - 1:+.2%}" if expected else "from none"
+        raise PairingError(
+            f"{names}: {match} differ by {off} ({spent:.6g} against {expected:.6g}); allowed 1%"
+        )
+
+
+def _numerically(key: str) -> tuple[int, str]:
+    return len(key), key
