@@ -7,10 +7,10 @@ from typing import Literal
 import pandas as pd
 
 from ablate.budget.ledger import Ledger
+from ablate.record import RunRecord
 from ablate.report.load import StudyHeader
 from ablate.report.tables import ABSENT, Cell, Table
 from ablate.stats.pairing import MATCHED
-from ablate.study.record import RunRecord
 
 
 @dataclass(frozen=True)

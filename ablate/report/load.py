@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablate.study.record import RecordError, RunRecord, read_record
+from ablate.record import RecordError, RunRecord, read_record
 
 HEADER_FORMAT = 1
 HEADER_FILE = "study.json"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.record import RunRecord
 from ablate.report.compute import compute_rows, compute_table
 from ablate.report.forest import forest_svg
 from ablate.report.load import StudyHeader, load_records, read_header
@@ -34,7 +35,6 @@ from ablate.report.text import (
     write_atomically,
 )
 from ablate.stats.contrasts import Contrast, contrasts, index_runs
-from ablate.study.record import RunRecord
 
 SUMMARY_COLUMNS = ("arm", "scores", "gain vs baseline", "gain vs controls", "verdict")
 """What the cells of `summary_rows` are."""

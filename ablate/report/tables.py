@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ablate.record import RunRecord
 from ablate.report.load import StudyHeader
 from ablate.stats.binomial import chance_interval
 from ablate.stats.contrasts import Contrast, ordered_endpoints
 from ablate.stats.paired import Interval
-from ablate.study.record import RunRecord
 
 Cell = str | int | float | bool | None
 

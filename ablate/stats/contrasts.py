@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
+from ablate.record import RecordError, RunRecord
 from ablate.stats.paired import PairedEstimate, PairedSample, estimate
 from ablate.stats.pairing import PairingError, check_pair
 from ablate.stats.verdict import ALPHA, Verdict, holm, judge, seeds_needed
-from ablate.study.record import RecordError, RunRecord
 
 Kind = Literal["total", "grounding", "control", "placebo"]
 

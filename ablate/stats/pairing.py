@@ -1,6 +1,6 @@
 """The proof that two runs are a pair."""
 
-from ablate.study.record import RunRecord
+from ablate.record import RunRecord
 
 TOLERANCE = 0.01
 """Largest relative difference of the matched quantity within a pair."""

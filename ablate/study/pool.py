@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from ablate.study.record import RunRecord
+from ablate.record import RunRecord
 from ablate.study.run import Job, execute
 from ablate.train.callbacks import Progress
 

@@ -20,9 +20,9 @@ from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import Transformer, weights_digest
 from ablate.recipe.load import recipe_digest
 from ablate.recipe.schema import Recipe
+from ablate.record import Pairing, RunRecord, Score, write_record
 from ablate.study.identity import resolved_arm, run_identity, used_digests
 from ablate.study.provenance import provenance
-from ablate.study.record import Pairing, RunRecord, Score, write_record
 from ablate.study.store import Store, relabelled
 from ablate.train.account import Account
 from ablate.train.callbacks import Progress
@@ -139,8 +139,8 @@ def _train_and_score(
     scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
-    origin["final_weights"] = weights_digest(model.backbone)
-    record = _record(job, materials, plan, identity, initial, mixture, result, scores, origin, notes)
+    digests = (initial, weights_digest(model.backbone))
+    record = _record(job, materials, plan, identity, digests, mixture, result, scores, origin, notes)
     write_record(record, folder / "record.json")
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return record
@@ -192,7 +192,7 @@ def _record(
     materials: Materials,
     plan: Plan,
     identity: str,
-    initial: str,
+    digests: tuple[str, str],
     mixture: Mixture,
     result: Fit,
     scores: dict[str, Score],
@@ -212,12 +212,13 @@ def _record(
         recipe_digest=recipe_digest(job.recipe),
         resolved=resolved_arm(materials, plan),
         data_digests={**used_digests(materials, plan), **_task_digests(materials)},
-        pairing=Pairing(initial, result.account.text_rows),
+        pairing=Pairing(digests[0], result.account.text_rows),
         planned=plan.ledger,
         spent=_spent(plan, result.account, mixture),
         skips=result.account.skips,
         curve=result.account.curve,
         scores=scores,
+        final_weights=digests[1],
         provenance=origin,
         notes=notes,
     )

@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from ablate.study.record import RunRecord, read_record, write_record
+from ablate.record import RunRecord, read_record, write_record
 
 
 class Store:

@@ -8,10 +8,10 @@ from ablate.budget.plan import Plan, plan_study
 from ablate.data.materials import Materials, prepare
 from ablate.recipe.load import dump_recipe, recipe_digest
 from ablate.recipe.schema import Recipe
+from ablate.record import RunRecord
 from ablate.report.load import StudyHeader, write_header
 from ablate.study.identity import run_identity
 from ablate.study.pool import Event, Failed, Finished, run_pool
-from ablate.study.record import RunRecord
 from ablate.study.run import Job, is_scored, relabel
 from ablate.study.store import Store
 

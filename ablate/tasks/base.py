@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import pandas as pd
 from torch import Tensor
 
-from ablate.study.record import Score
+from ablate.record import Score
 from ablate.tasks.errors import TaskError
 
 ITEM_COLUMNS = ["task", "subset", "item", "metric", "value"]

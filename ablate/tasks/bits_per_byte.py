@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablate.study.record import Score
+from ablate.record import Score
 from ablate.tasks.base import (
     ITEM_COLUMNS,
     LogitModel,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ablate.data.mixture import Step, StepCounts
-from ablate.study.record import CurvePoint
+from ablate.record import CurvePoint
 
 
 def is_digest_step(step: int) -> bool:
@@ -28,7 +28,7 @@ class Account:
     curve: list[CurvePoint] = field(default_factory=list)
     wall_seconds: float = 0.0
     text_rows: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Step to row column to rolling digest; see `ablate.study.record.Pairing`."""
+    """Step to row column to rolling digest; see `ablate.record.Pairing`."""
     rolling: dict[str, str] = field(default_factory=dict)
     """Row column to the rolling digest so far."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ablate.data.mixture import Step
 from ablate.model.fusion import FusedModel, LossSums
 from ablate.recipe.schema import TrainConfig
-from ablate.study.record import CurvePoint
+from ablate.record import CurvePoint
 from ablate.train.account import Account
 from ablate.train.optim import build_optimizer, learning_rate
 

@@ -6,8 +6,8 @@ import json
 import pytest
 from fabricated import ACCURACY, PLANTED, header, run, runs, write_study
 
+from ablate.record import RecordError, Score, write_record
 from ablate.report.load import StudyError, load_records, read_header, write_header
-from ablate.study.record import RecordError, Score, write_record
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 import pytest
 from fabricated import ACCURACY, PLANTED, header, run, runs, write_study
 
+from ablate.record import Pairing, RecordError, Score, write_record
 from ablate.report.study import (
     SUMMARY_COLUMNS,
     SUMMARY_WIDTHS,
@@ -19,7 +20,6 @@ from ablate.report.study import (
     summary_rows,
     verdicts,
 )
-from ablate.study.record import Pairing, RecordError, Score, write_record
 
 FILES = {"table.md", "contrasts.csv", "scores.csv", "compute.csv", "forest.svg"}
 

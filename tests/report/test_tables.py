@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fabricated import ACCURACY, BITS, PLANTED, header, run, runs
 
+from ablate.record import Score
 from ablate.report.tables import (
     chance_table,
     contrast_rows,
@@ -19,7 +20,6 @@ from ablate.report.tables import (
 )
 from ablate.stats.binomial import chance_interval
 from ablate.stats.contrasts import contrasts, index_runs
-from ablate.study.record import Score
 
 
 def study(records, **changes):

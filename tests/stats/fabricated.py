@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.budget.ledger import Ledger
+from ablate.record import CurvePoint, Pairing, RunRecord, Score, write_record
 from ablate.report.load import StudyHeader, write_header
-from ablate.study.record import CurvePoint, Pairing, RunRecord, Score, write_record
 
 ACCURACY = "planted/accuracy"
 BITS = "prose/bits_per_byte"
@@ -54,6 +54,7 @@ def run(arm: str, seed: int, scores: Mapping[str, float | Score], **changes: Any
         skips={},
         curve=[CurvePoint(90, 1, 1, 2.0, None, 0.1)],
         scores={name: as_score(name, value) for name, value in scores.items()},
+        final_weights="0" * 32,
         provenance={
             "commit": "c0ffee",
             "versions": {"torch": "2.14.1"},

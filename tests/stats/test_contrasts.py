@@ -8,9 +8,9 @@ import pytest
 from fabricated import ACCURACY, BITS, PLANTED, header, ledger, run, runs
 from scipy import stats
 
+from ablate.record import Pairing, RecordError, Score
 from ablate.stats.contrasts import PairingError, check_pair, contrasts
 from ablate.stats.verdict import seeds_needed
-from ablate.study.record import Pairing, RecordError, Score
 
 
 def by_name(records, plan=None):

@@ -77,6 +77,8 @@ class RunRecord:
     curve: list[CurvePoint]
     scores: dict[str, Score]
     """Endpoint to score; empty for a diverged run."""
+    final_weights: str
+    """Digest of the trained backbone: two runs of one identity on one CPU agree in it."""
     provenance: dict[str, Any]
     """Commit and dirtiness, package versions, device, threads, start time: not part of the identity."""
     record_format: int = RECORD_FORMAT
