@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OVERRIDES ?=
 DEMO := results/quickstart/fresh
 
 .PHONY: demo test install lint clean
@@ -24,8 +25,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 # The demo trains into a store of its own, so that it never reprints what is committed.
 demo: install
-	$(BIN)/ablate run recipes/quickstart.yaml --store .ablate/demo/store --results $(DEMO)
-	$(BIN)/ablate report $(DEMO) --against results/quickstart
+	$(BIN)/ablate run recipes/quickstart.yaml $(OVERRIDES) --store .ablate/demo/store --results $(DEMO)
+	$(BIN)/ablate report $(DEMO) --against results/quickstart || echo "The verdicts differ from the committed ones."
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,13 +1,16 @@
 """A small planted study on real shards, prepared once per session."""
 
+import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ablate.data.materials import Materials, prepare
+from ablate.data.planted import write_planted_world
+from ablate.materials import Materials, prepare
 from ablate.recipe.load import load_recipe
-from ablate.recipe.schema import Recipe
+from ablate.recipe.schema import PlantedConfig, Recipe
 
 TINY = """
 # A study small enough to train in a second.
@@ -73,3 +76,27 @@ def prepared(tiny: Callable[..., Recipe], cache: Path) -> Callable[..., Material
 def materials(prepared: Callable[..., Materials]) -> Materials:
     """The tiny study's data as they are."""
     return prepared()
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid out as `recipes/text_vs_image.yaml` expects, filled from the planted world."""
+    root = tmp_path_factory.mktemp("shards")
+    world = root / "world"
+    write_planted_world(PlantedConfig(entities=264, images_per_entity=1, documents=300), world)
+    for folder in ("text", "image", "tasks/blimp"):
+        (root / folder).mkdir(parents=True)
+    for split, source in (("train", "text.jsonl"), ("heldout", "prose-heldout.jsonl")):
+        with gzip.open(root / f"text/planted-{split}-000.jsonl.gz", "wb") as out:
+            out.write((world / source).read_bytes())
+        with gzip.open(root / f"image/flickr8k-{split}-000.tar.gz", "wb") as out:
+            out.write((world / "pictures-000.tar").read_bytes())
+    pairs = [
+        {"sentence_good": f"The {noun} is here.", "sentence_bad": f"The {noun} are here.", "UID": "agreement"}
+        for noun in ("guard", "miller", "tailor", "sailor")
+    ]
+    with gzip.open(root / "tasks/blimp/agreement.jsonl.gz", "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(pair) + "\n" for pair in pairs)
+    with gzip.open(root / "tasks/wordnet_hypernyms.jsonl.gz", "wb") as out:
+        out.write((world / "questions.jsonl").read_bytes())
+    return root

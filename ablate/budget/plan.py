@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from ablate.budget.flops import step_flops
 from ablate.budget.ledger import Ledger
-from ablate.data.materials import Materials, build_mixture
 from ablate.data.mixture import Mixture
+from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_encoders
 from ablate.recipe.arms import expand_arms
 from ablate.recipe.schema import Arm, Recipe

@@ -35,7 +35,7 @@ from ablate.data.planted_text import (
 )
 from ablate.recipe.schema import PlantedConfig
 
-GENERATOR = 2
+GENERATOR = 3
 """Raised whenever the same config would give other files; part of the cache key."""
 
 NAMING_SHARE = (3, 4)

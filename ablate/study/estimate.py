@@ -5,10 +5,10 @@ import time
 import torch
 
 from ablate.budget.plan import Plan
-from ablate.data.materials import Materials, build_mixture
 from ablate.data.mixture import to_device
+from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_model
-from ablate.train.fit import device_type
+from ablate.train.device import device_type
 
 
 def estimate_seconds(materials: Materials, plans: list[Plan]) -> dict[str, float]:

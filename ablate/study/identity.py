@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ablate.budget.plan import Plan
-from ablate.data.materials import Materials, build_columns
-from ablate.train.fit import device_type
+from ablate.materials import Materials, build_columns
+from ablate.train.device import device_type
 
 RUN_FORMAT = 1
 """Raised whenever training changes meaning, so that older runs are not taken for new ones."""

@@ -20,6 +20,7 @@ class Started:
     """A run has a process."""
 
     job: Job
+    pid: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run_pool(jobs: Sequence[Job], slots: int) -> Iterator[Event]:
                 job = waiting.pop()
                 connection, process = _start(job)
                 running[connection] = (job, process)
-                yield Started(job)
+                yield Started(job, process.pid or 0)
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 job, process = running[ready]
@@ -91,8 +92,10 @@ def run_pool(jobs: Sequence[Job], slots: int) -> Iterator[Event]:
 
 
 def _start(job: Job) -> tuple[Connection, BaseProcess]:
-    # A fresh interpreter: forking a process in which torch has threads can hang.
-    context = multiprocessing.get_context("spawn")
+    # The server imports torch once, before any thread of it exists, and every run is forked from it.
+    # Forking the driver itself, where torch may have threads, can hang.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ablate.study.run"])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, sender), name=f"{job.arm}-seed{job.seed}")
     with _threads(job.threads):

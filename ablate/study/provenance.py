@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ablate.train.fit import device_type
+from ablate.train.device import device_type
 
 _PACKAGES = ("ablate", "torch", "torchvision", "lightning", "omegaconf", "tokenizers", "numpy")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ablate.budget.ledger import Ledger
 from ablate.budget.plan import Plan, expected_unique, plan_study
-from ablate.data.materials import Materials, build_mixture, prepare
 from ablate.data.mixture import Mixture
+from ablate.materials import Materials, build_mixture, prepare
 from ablate.model.build import build_model
 from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import Transformer, weights_digest
@@ -26,7 +26,8 @@ from ablate.study.provenance import provenance
 from ablate.study.store import Store, relabelled
 from ablate.train.account import Account
 from ablate.train.callbacks import Progress
-from ablate.train.fit import Fit, device_type, fit
+from ablate.train.device import device_type
+from ablate.train.fit import Fit, fit
 
 SCORING_ROWS = 64
 """Sequences scored at a time; scores do not depend on it."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.budget.plan import Plan, plan_study
-from ablate.data.materials import Materials, prepare
+from ablate.materials import Materials, prepare
 from ablate.recipe.load import dump_recipe, recipe_digest
 from ablate.recipe.schema import Recipe
 from ablate.record import RunRecord

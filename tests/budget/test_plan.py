@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.budget.plan import PlanError, expected_unique, plan_study
-from ablate.data.materials import Materials
+from ablate.materials import Materials
 
 
 def test_every_pair_is_within_one_percent_of_the_budget(prepared: Callable[..., Materials]) -> None:

@@ -8,8 +8,8 @@ import torch
 
 from ablate.data.batch import Batch
 from ablate.data.errors import DataError
-from ablate.data.materials import Materials, build_mixture
 from ablate.data.mixture import Step
+from ablate.materials import Materials, build_mixture
 from ablate.recipe.arms import expand_arms
 from ablate.recipe.schema import Arm
 

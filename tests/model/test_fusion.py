@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ablate.data.batch import Batch
-from ablate.data.materials import Materials, build_mixture
+from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_backbone, build_model
 from ablate.model.fusion import FusedModel
 from ablate.model.transformer import weights_digest

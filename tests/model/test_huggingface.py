@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate.data.materials import Materials
+from ablate.materials import Materials
 from ablate.model.build import build_model
 from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import weights_digest

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate.data.materials import Materials, build_mixture
 from ablate.data.mixture import Mixture, Step
+from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_model
 from ablate.model.fusion import FusedModel
 from ablate.model.transformer import weights_digest

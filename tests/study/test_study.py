@@ -1,0 +1,253 @@
+"""A study end to end: paired records, nothing trained twice, nothing lost when something is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ablate.recipe.schema import Recipe
+from ablate.record import RunRecord, read_record
+from ablate.report.study import render_study
+from ablate.study.identity import run_identity
+from ablate.study.pool import Event, Failed, Finished, Moved, Started
+from ablate.study.study import Places, prepare_study, run_study
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished study."""
+
+    recipe: Recipe
+    places: Places
+    records: dict[tuple[str, int], RunRecord]
+
+
+def records_in(results: Path) -> dict[tuple[str, int], RunRecord]:
+    found = [read_record(path) for path in sorted((results / "records").glob("*.json"))]
+    return {(record.arm, record.seed): record for record in found}
+
+
+def run(recipe: Recipe, places: Places) -> list[Event]:
+    seen: list[Event] = []
+    failures = run_study(prepare_study(recipe, places, threads=1), places, 2, seen.append)
+    assert failures == [event for event in seen if isinstance(event, Failed)]
+    return seen
+
+
+@pytest.fixture(scope="module")
+def done(tiny: Callable[..., Recipe], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("study")
+    places = Places(folder / "store", cache, folder / "results" / "tiny")
+    recipe = tiny()
+    run(recipe, places)
+    return Done(recipe, places, records_in(places.results))
+
+
+def test_every_arm_and_seed_has_a_record_with_scores(done: Done) -> None:
+    arms = ("text", "image", "image.captions_only", "image.shuffled")
+    assert set(done.records) == {(arm, seed) for arm in arms for seed in (0, 1)}
+    for record in done.records.values():
+        assert record.status == "finished"
+        assert {"planted/accuracy", "prose/bits_per_byte"} <= set(record.scores)
+        assert record.spent.steps == record.planned.steps
+        assert record.spent.flops == record.planned.flops
+        assert record.curve[-1].step == record.spent.steps
+
+
+def test_runs_of_one_seed_are_pairs_with_proof(done: Done) -> None:
+    for seed in (0, 1):
+        pairs = [record.pairing for (_, number), record in done.records.items() if number == seed]
+        assert len({pairing.backbone_init for pairing in pairs}) == 1
+        base = done.records["text", seed].pairing.text_rows
+        for pairing in pairs:
+            shared = set(base) & set(pairing.text_rows)
+            assert shared
+            for step in shared:
+                columns = set(base[step]) & set(pairing.text_rows[step])
+                assert columns
+                assert all(base[step][column] == pairing.text_rows[step][column] for column in columns)
+    inits = {record.pairing.backbone_init for record in done.records.values()}
+    assert len(inits) == 2
+
+
+def test_the_ledgers_of_a_pair_agree_within_one_percent(done: Done) -> None:
+    base = done.records["text", 0].spent.total_flops
+    for record in done.records.values():
+        assert abs(record.spent.total_flops / base - 1) <= 0.01
+
+
+def test_planned_and_spent_tokens_agree(done: Done) -> None:
+    for record in done.records.values():
+        assert record.spent.positions == record.planned.positions
+        for name in ("text_tokens", "caption_tokens", "media_positions"):
+            planned, spent = getattr(record.planned, name), getattr(record.spent, name)
+            assert spent == pytest.approx(planned, rel=0.05)
+
+
+def test_the_report_is_rendered_from_the_records(done: Done) -> None:
+    rendered = render_study(done.places.results)
+    assert rendered.refusals == []
+    for name in ("table.md", "contrasts.csv", "compute.csv", "forest.svg"):
+        assert (done.places.results / name).stat().st_size > 100
+    kinds = {(contrast.arm, contrast.reference) for contrast in rendered.contrasts}
+    assert {("image", "text"), ("image", "image.captions_only"), ("image", "image.shuffled")} <= kinds
+
+
+def test_finished_runs_are_not_trained_again(done: Done) -> None:
+    assert run(done.recipe, done.places) == []
+    assert records_in(done.places.results) == done.records
+
+
+def test_another_study_shares_the_baseline(done: Done, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = tiny("study=other", "arms.image.media_loss=0.25", "seeds=[0]")
+    prepared = prepare_study(recipe, Places(done.places.store, done.places.cache, tmp_path), 1)
+    # captions_only has no media to regress, so it is the same run whatever the weight.
+    assert [(record.arm, record.study) for record in prepared.finished] == [
+        ("text", "other"),
+        ("image.captions_only", "other"),
+    ]
+    assert [job.arm for job in prepared.jobs] == ["image", "image.shuffled"]
+
+
+def test_new_tasks_are_scored_from_the_checkpoint_without_training(
+    done: Done, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny("tasks.planted.limit=24", "seeds=[0]", "arms.image=null", "study=rescored")
+    places = Places(done.places.store, done.places.cache, tmp_path / "rescored")
+    before = done.records["text", 0]
+    (event,) = [event for event in run(recipe, places) if isinstance(event, Finished)]
+    assert event.record.scores["planted/accuracy"].items == 24
+    assert event.record.final_weights == before.final_weights
+    assert event.record.provenance["started"] == before.provenance["started"]
+    run(tiny("seeds=[0]", "arms.image=null"), Places(done.places.store, done.places.cache, tmp_path / "back"))
+
+
+def test_identity_follows_what_matters_and_nothing_else(
+    tiny: Callable[..., Recipe], cache: Path, tmp_path: Path
+) -> None:
+    def identity(*overrides: str) -> str:
+        prepared = prepare_study(tiny(*overrides), Places(tmp_path, cache, tmp_path), 1)
+        return run_identity(prepared.materials, prepared.plans[1], 0)
+
+    reference = identity()
+    same = [
+        "study=other",
+        "question=Why?",
+        "train.log_every=3",
+        "train.checkpoint_every=9.0",
+        "seeds=[0, 1, 2]",
+    ]
+    assert {identity(one) for one in same} == {reference}
+    other = [
+        "train.learning_rate=0.02",
+        "budget.steps=61",
+        "arms.image.media_loss=1",
+        "streams.pictures.order=text_first",
+    ]
+    assert len({reference, *(identity(one) for one in other)}) == len(other) + 1
+
+
+def command(recipe: Path, done: Done, folder: Path, *overrides: str) -> list[str]:
+    places = [
+        "--store",
+        str(folder / "store"),
+        "--cache",
+        str(done.places.cache),
+        "--results",
+        str(folder / "results"),
+    ]
+    return [sys.executable, "-m", "ablate.cli", "run", str(recipe), *overrides, *places, "--slots", "1"]
+
+
+@pytest.mark.slow
+def test_killed_in_mid_run_it_ends_in_the_same_weights(done: Done, tiny_file: Path, tmp_path: Path) -> None:
+    overrides = ("seeds=[0]", "budget.steps=400", "arms.image.controls=[]")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(
+        command(tiny_file, done, whole, *overrides), check=True, env=environment, capture_output=True
+    )
+    driver = subprocess.Popen(
+        command(tiny_file, done, broken, *overrides),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not list(broken.glob("store/*/*/checkpoint.ckpt")) and time.monotonic() < until:
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not list(broken.glob("store/*/*/record.json")), "killed too late to show anything"
+    again = subprocess.run(
+        command(tiny_file, done, broken, *overrides),
+        check=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "2 to train" in again.stdout
+    one, other = records_in(whole / "results"), records_in(broken / "results")
+    assert set(one) == set(other) == {("text", 0), ("image", 0)}
+    for key, record in one.items():
+        assert other[key].final_weights == record.final_weights
+        assert other[key].scores == record.scores
+        assert other[key].pairing == record.pairing
+        assert [point.loss for point in other[key].curve] == [point.loss for point in record.curve]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_fails_its_own_run_alone(
+    done: Done, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny("seeds=[0]", "budget.steps=300", "arms.image.controls=[]", "study=killed")
+    places = Places(tmp_path / "store", done.places.cache, tmp_path / "results")
+    pids: list[int] = []
+
+    def see(event: Event) -> None:
+        if isinstance(event, Started) and event.job.arm == "text":
+            pids.append(event.pid)
+        if isinstance(event, Moved) and event.job.arm == "text" and pids:
+            os.kill(pids.pop(), signal.SIGKILL)
+
+    failures = run_study(prepare_study(recipe, places, 1), places, 1, see)
+    assert [failure.job.arm for failure in failures] == ["text"]
+    assert "SIGKILL" in failures[0].error
+    assert set(records_in(places.results)) == {("image", 0)}
+    assert run(recipe, places)
+    assert set(records_in(places.results)) == {("text", 0), ("image", 0)}
+
+
+def test_a_diverged_run_is_recorded_and_shown(
+    done: Done, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny(
+        "train.learning_rate=1.0e30", "train.clip=0", "seeds=[0]", "arms.image.controls=[]", "study=wild"
+    )
+    places = Places(tmp_path / "store", done.places.cache, tmp_path / "wild")
+    run(recipe, places)
+    assert {record.status for record in records_in(places.results).values()} == {"diverged"}
+    assert "diverged" in render_study(places.results).files["table.md"]
+
+
+def test_an_error_in_a_run_names_it_and_leaves_the_others(
+    done: Done, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    places = Places(tmp_path / "store", done.places.cache, tmp_path / "results")
+    recipe = tiny("seeds=[0]", "study=partly")
+    prepared = prepare_study(recipe, places, 1)
+    blocked = places.store / run_identity(prepared.materials, prepared.plans[0], 0)[:2]
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder has to go")
+    failures = run_study(prepared, places, 2, lambda event: None)
+    assert "text" in {failure.job.arm for failure in failures}
+    assert all(str(blocked) in failure.error for failure in failures)
+    assert json.loads((places.results / "study.json").read_text())["study"] == "partly"
