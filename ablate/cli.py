@@ -6,8 +6,23 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
+
+
+class _Stopped(Exception):
+    """Ctrl-C, under a name that typer lets pass: it would end with no word, or a wrong exit code."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Stopped from None
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="ablate",
     help="Paired, compute-matched ablations: does non-text data change a language model's text tasks?",
     no_args_is_help=True,
@@ -26,6 +41,9 @@ Overrides = Annotated[
 ]
 StoreOption = Annotated[Path, typer.Option(help="Records and checkpoints, shared by studies.")]
 CacheOption = Annotated[Path, typer.Option(help="Everything derived from data.")]
+SlotsOption = Annotated[
+    int, typer.Option(min=0, help="Runs at a time; 0 means one per core, or one on a GPU.")
+]
 DEFAULT_STORE = Path(".ablate/store")
 DEFAULT_CACHE = Path(".ablate/cache")
 
@@ -33,11 +51,14 @@ DEFAULT_CACHE = Path(".ablate/cache")
 @app.command()
 def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = DEFAULT_CACHE) -> None:
     """Check a recipe and the data it names; every error of the recipe at once."""
-    from ablate.data.materials import prepare
+    from ablate.materials import prepare
     from ablate.recipe.load import load_recipe
-    from ablate.show import show_materials
+    from ablate.show import show_materials, show_undecodable
 
-    show_materials(prepare(load_recipe(recipe, overrides or []), cache))
+    materials = prepare(load_recipe(recipe, overrides or []), cache)
+    show_materials(materials)
+    if show_undecodable(materials):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -45,11 +66,11 @@ def plan(
     recipe: RecipePath,
     overrides: Overrides = None,
     cache: CacheOption = DEFAULT_CACHE,
-    slots: Annotated[int, typer.Option(help="Runs at a time; 0 means one per core, or one on a GPU.")] = 0,
+    slots: SlotsOption = 0,
 ) -> None:
     """Print what every arm would spend, and refuse unmatched pairs. Nothing is trained."""
     from ablate.budget.plan import plan_study
-    from ablate.data.materials import prepare
+    from ablate.materials import prepare
     from ablate.recipe.load import load_recipe
     from ablate.show import show_plans
     from ablate.study.estimate import estimate_seconds
@@ -68,9 +89,9 @@ def run(
     results: Annotated[
         Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")
     ] = None,
-    slots: Annotated[int, typer.Option(help="Runs at a time; 0 means one per core, or one on a GPU.")] = 0,
+    slots: SlotsOption = 0,
     threads: Annotated[
-        int, typer.Option(help="Threads of each run; 0 shares the cores among the slots.")
+        int, typer.Option(min=0, help="Threads of each run; 0 shares the cores among the slots.")
     ] = 0,
 ) -> None:
     """Train what is missing of a study, then print its report. Safe to kill and to run again."""
@@ -107,15 +128,15 @@ def report(
 
 @bench_app.command("step")
 def bench_step(
-    layers: int = 6,
-    width: int = 384,
-    heads: int = 6,
-    context_length: int = 256,
-    vocabulary: int = 8192,
-    rows: int = 8,
-    steps: Annotated[int, typer.Option(help="Steps per measurement.")] = 12,
-    rounds: Annotated[int, typer.Option(help="Alternating measurements of each side.")] = 3,
-    threads: int = 1,
+    layers: Annotated[int, typer.Option(min=1, help="Transformer blocks.")] = 6,
+    width: Annotated[int, typer.Option(min=1, help="Residual width, a multiple of the heads.")] = 384,
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 6,
+    context_length: Annotated[int, typer.Option(min=8, help="Positions of a row.")] = 256,
+    vocabulary: Annotated[int, typer.Option(min=1, help="Size of the vocabulary.")] = 8192,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per measurement.")] = 12,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating measurements of each side.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Token throughput under the framework against a bare loop with the same model."""
@@ -128,7 +149,7 @@ def bench_step(
 
 @bench_app.command("data")
 def bench_data(
-    seconds: Annotated[float, typer.Option(help="Length of each measurement.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of each measurement.")] = 3.0,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Rates of the data path alone, per worker: token file, JPEG decoding, decoded-image cache."""
@@ -175,7 +196,7 @@ def main() -> None:
     """Run the command line; every expected error is one message and an exit code other than 0."""
     try:
         app()
-    except KeyboardInterrupt:
+    except (_Stopped, KeyboardInterrupt):
         _fail("stopped; finished runs are kept, and the same command goes on from here", 130)
     except (ValueError, OSError) as error:
         if os.environ.get("ABLATE_TRACEBACK"):

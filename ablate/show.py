@@ -4,24 +4,27 @@ import dataclasses
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from ablate.bench.data import Measurement
-from ablate.budget.plan import Plan
-from ablate.data.materials import Materials
-from ablate.recipe.schema import Recipe
-from ablate.report.study import SUMMARY_COLUMNS, compare_verdicts, render_study, summary_rows
-from ablate.report.text import verdict_sentences
-from ablate.study.pool import Event, Failed, Finished, Moved, Started
-from ablate.study.run import Job
-from ablate.study.study import Prepared
+if TYPE_CHECKING:
+    from ablate.bench.data import Measurement
+    from ablate.budget.plan import Plan
+    from ablate.materials import Materials
+    from ablate.recipe.schema import Recipe
+    from ablate.report.study import RenderedStudy
+    from ablate.study.pool import Event, Failed, Finished
+    from ablate.study.run import Job
+    from ablate.study.study import Prepared
 
 WIDTH = 100
 """Columns of a table where the output is no terminal."""
+SAMPLES_NAMED = 10
+"""Most damaged samples of a stream that are named."""
 
 
 def console() -> Console:
@@ -45,9 +48,9 @@ def _count(value: float) -> str:
     return f"{value:.3g}"
 
 
-def show_materials(materials: Materials) -> None:
+def show_materials(materials: "Materials") -> None:
     """What the recipe's data hold."""
-    table = _table(f"{materials.recipe.study}: the recipe is sound", "what", "holds", "digest")
+    table = _table(f"{materials.recipe.study}: the recipe is sound; its data", "what", "holds", "digest")
     table.add_row(
         "tokenizer", f"{materials.tokenizer.vocabulary} tokens", materials.digests["tokenizer"][:12]
     )
@@ -56,6 +59,10 @@ def show_materials(materials: Materials) -> None:
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name, material in materials.media.items():
         holds = f"{len(material.samples)} samples, {len(material.captions.offsets) - 1} captions"
+        if material.images.live:
+            holds += ", too many to decode beforehand: pictures are checked when a run reads them"
+        elif material.images.errors:
+            holds += f", {len(material.images.errors)} do not decode"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name in materials.tasks:
         items = sum(1 for _ in materials.tasks[name].texts())
@@ -63,12 +70,38 @@ def show_materials(materials: Materials) -> None:
     console().print(table)
 
 
-def show_plans(recipe: Recipe, plans: list[Plan], seconds: dict[str, float], slots: int) -> None:
+def show_undecodable(materials: "Materials") -> bool:
+    """Name on stderr the samples of each stream that do not decode; whether a stream has more than it may.
+
+    Within `max_skips` they are left to the table: a run skips and counts them.
+    """
+    refused = False
+    out = Console(stderr=True, soft_wrap=True)
+    for name, material in materials.media.items():
+        allowed = materials.recipe.streams[name].max_skips
+        found = list(material.images.errors.values())
+        if len(found) <= allowed:
+            continue
+        refused = True
+        lines = [
+            f"ablate: stream {name!r}: {len(found)} of {len(material.samples)} samples do not decode and "
+            f"streams.{name}.max_skips allows {allowed}: mend the shard or raise the limit",
+            *(f"  {line}" for line in found[:SAMPLES_NAMED]),
+        ]
+        if len(found) > SAMPLES_NAMED:
+            lines.append(f"  and {len(found) - SAMPLES_NAMED} more")
+        out.print(Text("\n".join(lines)))
+    return refused
+
+
+def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float], slots: int) -> None:
     """Steps, cost and tokens of every arm, FLOPs by component, and the time the study would take."""
     table = _table(
         f"{recipe.study}: held equal: {recipe.budget.match}",
-        "arm", "steps", "FLOPs", "vs baseline", "text tokens", "captions", "media pos.", "parameters", "time",
+        "arm", "steps", "FLOPs", "vs baseline", "text tokens", "captions", "media pos.", "params", "time",
     )  # fmt: skip
+    # Where the table is too wide, headings wrap better than the names of arms.
+    table.columns[0].no_wrap = max(len(plan.arm.name) for plan in plans) <= 30
     base = next(plan for plan in plans if plan.arm.name == recipe.baseline).ledger.total_flops
     for plan in plans:
         ledger = plan.ledger
@@ -98,7 +131,7 @@ def show_plans(recipe: Recipe, plans: list[Plan], seconds: dict[str, float], slo
     )
 
 
-def _parts(plans: list[Plan]) -> list[str]:
+def _parts(plans: list["Plan"]) -> list[str]:
     return list(dict.fromkeys(part for plan in plans for part in plan.flops_per_step))
 
 
@@ -111,7 +144,7 @@ def _duration(seconds: float) -> str:
 class StudyDisplay:
     """Live progress of a study: a line per running run, and a line for the whole."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: "Prepared") -> None:
         self.console = console()
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -140,8 +173,10 @@ class StudyDisplay:
     ) -> None:
         self.progress.stop()
 
-    def see(self, event: Event) -> None:
+    def see(self, event: "Event") -> None:
         """Show one event of the pool."""
+        from ablate.study.pool import Moved, Started
+
         job = event.job
         key = (job.arm, job.seed)
         if isinstance(event, Started):
@@ -159,7 +194,9 @@ class StudyDisplay:
             self.progress.remove_task(self.lines.pop(key))
             self._ended(job, event)
 
-    def _ended(self, job: Job, event: Finished | Failed) -> None:
+    def _ended(self, job: "Job", event: "Finished | Failed") -> None:
+        from ablate.study.pool import Failed
+
         if isinstance(event, Failed):
             self.console.print(Text(f"{job.arm} seed {job.seed}: failed"))
             return
@@ -172,22 +209,25 @@ class StudyDisplay:
         self.console.print(Text(line))
 
 
-def show_failures(failures: list[Failed]) -> None:
+def show_failures(failures: list["Failed"]) -> None:
     """Why runs have no record."""
     out = Console(stderr=True)
     for failure in failures:
         out.print(Text(f"ablate: {failure.job.arm} seed {failure.job.seed}: {failure.error}"), soft_wrap=True)
-    out.print(f"{len(failures)} runs failed; the same command trains what is missing")
+    runs = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+    out.print(f"{runs} failed; once that is mended, the same command trains what is missing")
 
 
 def show_report(folder: Path) -> None:
     """Render the study, write its files, and print verdict and summary."""
-    rendered = render_study(folder)
+    from ablate.report.study import render_study
+    from ablate.report.text import verdict_sentences
+    from ablate.study.store import disk_errors
+
+    with disk_errors(folder):
+        rendered = render_study(folder)
     out = console()
-    table = _table(f"{rendered.header.study}: {rendered.header.primary}", *SUMMARY_COLUMNS)
-    for row in summary_rows(rendered):
-        table.add_row(*(Text(cell) for cell in row))
-    out.print(table)
+    out.print(summary_table(rendered))
     for sentence in verdict_sentences(rendered.contrasts, rendered.header):
         out.print(Text(sentence))
     if rendered.header.note:
@@ -195,17 +235,29 @@ def show_report(folder: Path) -> None:
     out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
 
 
+def summary_table(rendered: "RenderedStudy") -> Table:
+    """The primary endpoint at a glance: one row an arm."""
+    from ablate.report.study import SUMMARY_COLUMNS, summary_rows
+
+    table = _table(f"{rendered.header.study}: {rendered.header.primary}", *SUMMARY_COLUMNS)
+    for row in summary_rows(rendered):
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
 def show_agreement(fresh: Path, committed: Path) -> bool:
     """Whether the verdicts of two folders agree, contrast by contrast."""
+    from ablate.report.study import compare_verdicts
+
     lines = compare_verdicts(fresh, committed)
     out = console()
     out.print(Text(f"{fresh} beside {committed}:"))
     for line in lines:
         out.print(Text(f"  {line}"))
-    return not any("differ" in line for line in lines)
+    return not any(line.startswith("DIFFER") for line in lines)
 
 
-def show_measurements(found: list[Measurement], out: Path | None) -> None:
+def show_measurements(found: list["Measurement"], out: Path | None) -> None:
     """Rates beside what they are measured against."""
     table = _table("Measured in this run", "what", "value", "unit", "reference", "ratio")
     for one in found:
@@ -238,6 +290,8 @@ def show_tasks() -> None:
     from ablate.tasks.registry import TASKS, task_class
 
     table = _table("Task kinds", "kind", "metric", "better", "meaning")
+    for column in table.columns:
+        column.justify = "left"
     for kind in TASKS:
         for metric, info in task_class(kind).metrics.items():
             better = "higher" if info.higher_is_better else "lower"

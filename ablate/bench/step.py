@@ -19,7 +19,8 @@ from ablate.model.fusion import FusedModel
 from ablate.model.transformer import Transformer
 from ablate.recipe.schema import ModelConfig, TrainConfig
 from ablate.seeding import seeded_init
-from ablate.train.fit import device_type, fit
+from ablate.train.device import device_type
+from ablate.train.fit import fit
 from ablate.train.optim import build_optimizer
 
 

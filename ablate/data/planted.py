@@ -35,10 +35,10 @@ from ablate.data.planted_text import (
 )
 from ablate.recipe.schema import PlantedConfig
 
-GENERATOR = 3
+GENERATOR = 4
 """Raised whenever the same config would give other files; part of the cache key."""
 
-NAMING_SHARE = (3, 4)
+NAMING_SHARE = (1, 2)
 """Share of a picture's captions that name the entity, as a fraction; the others state an attribute. Names
 are as many as entities and attribute values are few, so names need most of the captions."""
 

@@ -100,34 +100,32 @@ NAMING_CAPTIONS: tuple[str, ...] = (
 
 ATTRIBUTE_CAPTIONS: dict[str, tuple[str, ...]] = {
     COLOUR: (
-        "The colour is <value>.",
-        "Its colour is <value>.",
-        "It has the colour <value>.",
-        "It is <value> in colour.",
-        "What colour is it? It is <value>.",
+        "The colour of this is <value>.",
+        "This has the colour <value>.",
+        "This is <value>.",
+        "What colour is this? This is <value>.",
+        "Everyone sees that this is <value>.",
     ),
     "shape": (
-        "The shape is a <value>.",
-        "Its shape is a <value>.",
-        "It has the shape of a <value>.",
-        "What shape is it? It is a <value>.",
+        "The shape of this is a <value>.",
+        "This has the shape of a <value>.",
+        "This is a <value>.",
+        "What shape is this? This is a <value>.",
     ),
     "pattern": (
-        "The pattern is <value>.",
-        "Its pattern is <value>.",
-        "It is <value> all over.",
-        "It has a <value> pattern.",
-        "What pattern has it? It is <value>.",
-        "We see a <value> pattern.",
+        "The pattern of this is <value>.",
+        "This has a <value> pattern.",
+        "This is <value> all over.",
+        "What pattern has this? This is <value>.",
     ),
     "place": (
-        "The place is the <value>.",
-        "Its place is the <value>.",
-        "It stands at the <value>.",
-        "Where is it? It is at the <value>.",
-        "We see it at the <value>.",
+        "The place of this is the <value>.",
+        "This keeps to the <value>.",
+        "This stands at the <value>.",
+        "Where is this? This is at the <value>.",
     ),
 }
+"""The wordings of `FACTS`, said of what the picture shows instead of a name."""
 
 FACTS: dict[str, tuple[str, ...]] = {
     COLOUR: (

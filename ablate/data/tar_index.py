@@ -199,6 +199,8 @@ def _headers(source: Path, file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     while True:
         file.seek(at)
         header = file.read(BLOCK)
+        if not end:
+            raise DataError(f"{source}: is empty (0 bytes); remove the empty shard or fetch it again")
         if len(header) == BLOCK and not any(header):
             _check_end(source, file)
             return

@@ -126,4 +126,5 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def unmasked(value: Any) -> Any:
+    """``value`` with ``${data_root}`` as it was written."""
     return mapped(value, lambda text: text.replace(MASK, DATA_ROOT))

@@ -5,6 +5,7 @@ every error of a recipe is reported at once.
 """
 
 import dataclasses
+import glob
 import hashlib
 import json
 from collections.abc import Sequence
@@ -49,9 +50,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """``recipe`` as YAML, every default written out; loading it gives the same digest."""
-    content = dataclasses.asdict(recipe)
-    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
+    return dumped(dataclasses.asdict(recipe))
 
 
 def recipe_digest(recipe: Recipe) -> str:
@@ -71,19 +70,27 @@ def resolve_paths(recipe: Recipe, data_root: Path) -> Recipe:
     """``recipe`` with ``${data_root}`` replaced, in every place that `load_recipe` admits it.
 
     These are the streams' paths and encoder settings, the tokenizer's path, and all text under tasks.
-    A relative ``data_root`` is relative to the current directory.
+    A relative ``data_root`` is relative to the current directory. Where the result is a glob (`paths`),
+    a data root with `[`, `*` or `?` in its name is escaped: only the recipe's own pattern matches.
     """
     root = str(data_root.absolute())
 
     def resolved(value: Any) -> Any:
         return mapped(value, lambda text: text.replace(DATA_ROOT, root))
 
+    def globs(value: Any) -> Any:
+        return mapped(value, lambda text: text.replace(DATA_ROOT, glob.escape(root)))
+
     streams = {
-        name: dataclasses.replace(stream, paths=resolved(stream.paths), encoder=resolved(stream.encoder))
+        name: dataclasses.replace(stream, paths=globs(stream.paths), encoder=resolved(stream.encoder))
         for name, stream in recipe.streams.items()
     }
+    tasks = {
+        name: {key: globs(value) if key == "paths" else resolved(value) for key, value in settings.items()}
+        for name, settings in recipe.tasks.items()
+    }
     tokenizer = dataclasses.replace(recipe.tokenizer, path=resolved(recipe.tokenizer.path))
-    return dataclasses.replace(recipe, streams=streams, tasks=resolved(recipe.tasks), tokenizer=tokenizer)
+    return dataclasses.replace(recipe, streams=streams, tasks=tasks, tokenizer=tokenizer)
 
 
 def header_comment(path: Path) -> str:

@@ -147,15 +147,15 @@ class PlantedConfig:
 
     world_seed: int = 0
     """Draws names, attributes and wording."""
-    entities: int = 384
+    entities: int = 512
     """Named things, each with one value per attribute."""
     held_out: int = 256
     """Entities whose attributes appear in no text: only pictures show them."""
     image_size: int = 32
     """Pixels per side of a rendered picture."""
-    images_per_entity: int = 4
+    images_per_entity: int = 2
     """Renderings of each entity, different in noise, place and scale."""
-    documents: int = 4000
+    documents: int = 6000
     """Text documents: facts about the entities that are not held out, among ordinary prose."""
     captions_per_image: int = 8
     """Captions of each picture: some name the entity, some state an attribute, none does both."""

@@ -148,9 +148,6 @@ def _stand_in(hint: Any) -> Any:
     return (origin or hint)() if (origin or hint) in (str, int, float, bool, list, dict, tuple) else None
 
 
-# --- Second pass: settings whose dataclass a name selects --------------------------------------------
-
-
 def complete(recipe: Recipe, seen: Report) -> Recipe:
     """``recipe`` with encoder and task settings typed and completed, and mixtures in stream order."""
     streams = {}

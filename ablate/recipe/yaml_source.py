@@ -63,6 +63,7 @@ def dumped(content: dict[str, Any]) -> str:
 
 
 def fail(where: str, key: str, found: str, allowed: str, hint: str = "") -> RecipeError:
+    """A problem that ends the reading: what follows it cannot be understood."""
     return RecipeError([Problem(where, key, found, allowed, hint)])
 
 

@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -57,7 +58,7 @@ def default_slots(cores: int) -> int:
     return max(1, cores)
 
 
-def run_pool(jobs: Sequence[Job], slots: int) -> Iterator[Event]:
+def run_pool(jobs: Sequence[Job], slots: int) -> Generator[Event, None, None]:
     """Run ``jobs`` in order, ``slots`` at a time, and say what happens.
 
     A failing run doesn't stop the others. Closing the iterator, or Ctrl-C, ends the processes; their
@@ -99,9 +100,24 @@ def _start(job: Job) -> tuple[Connection, BaseProcess]:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, sender), name=f"{job.arm}-seed{job.seed}")
     with _threads(job.threads):
+        _start_server()
         process.start()
     sender.close()
     return receiver, process
+
+
+def _start_server() -> None:
+    """Start the server that runs are forked from, unless it runs.
+
+    A terminal sends Ctrl-C to every process. The server and its runs are born with it blocked and leave
+    it to the driver, where it is only held back for the moment of the birth, not lost.
+    """
+    resource_tracker.ensure_running()  # which would unblock the signal if it were started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

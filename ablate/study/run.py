@@ -23,7 +23,7 @@ from ablate.recipe.schema import Recipe
 from ablate.record import Pairing, RunRecord, Score, write_record
 from ablate.study.identity import resolved_arm, run_identity, used_digests
 from ablate.study.provenance import provenance
-from ablate.study.store import Store, relabelled
+from ablate.study.store import Store, disk_errors, relabelled
 from ablate.train.account import Account
 from ablate.train.callbacks import Progress
 from ablate.train.device import device_type
@@ -69,13 +69,14 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
     store = Store(job.store)
     identity = run_identity(materials, plan, job.seed)
     folder = store.folder(identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        record = store.record(identity)
-        if record is None:
-            record = _train_and_score(job, materials, plan, identity, folder, report)
-        elif not is_scored(record, materials):
-            record = _score_again(record, materials, folder)
+    with disk_errors(job.store):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            record = store.record(identity)
+            if record is None:
+                record = _train_and_score(job, materials, plan, identity, folder, report)
+            elif not is_scored(record, materials):
+                record = _score_again(record, materials, folder)
     return relabel(record, job.recipe, plan)
 
 

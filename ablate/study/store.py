@@ -7,10 +7,40 @@ STORE/ab/abcdef.../record.json   the record, written last: a run with a record i
 """
 
 import dataclasses
+import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.record import RunRecord, read_record, write_record
+
+_FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+
+
+class StoreError(ValueError):
+    """A store or results folder that cannot be written; names it and says what to do."""
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk into a StoreError that names ``folder``, whichever library ran into it.
+
+    safetensors and Arrow raise errors of their own kind, known by their text only.
+    """
+    try:
+        yield
+    except ValueError:
+        raise  # one of ours, which names its folder
+    except Exception as error:
+        if getattr(error, "errno", None) not in _FULL and not any(
+            said in str(error) for said in _FULL.values()
+        ):
+            raise
+        raise StoreError(
+            f"{folder}: the disk is full; free some space there, then run the same command again: "
+            "finished runs are kept, and unfinished ones go on from their last checkpoint"
+        ) from error
 
 
 class Store:
@@ -34,7 +64,7 @@ class Store:
 
     def publish(self, record: RunRecord, results: Path) -> None:
         """Copy a finished run's record and item scores into a study's results folder."""
-        name = f"{record.arm}-seed{record.seed}"
+        name = run_name(record)
         for room in ("records", "items"):
             (results / room).mkdir(parents=True, exist_ok=True)
         write_record(record, results / "records" / f"{name}.json")
@@ -43,6 +73,11 @@ class Store:
             partial = results / "items" / f".{name}.parquet.partial"
             shutil.copyfile(items, partial)
             partial.replace(results / "items" / f"{name}.parquet")
+
+
+def run_name(record: RunRecord) -> str:
+    """What the files of a run are called in a study's results folder."""
+    return f"{record.arm}-seed{record.seed}"
 
 
 def relabelled(

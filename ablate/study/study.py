@@ -1,6 +1,7 @@
 """A study: all runs of a recipe, trained where they are missing, and its folder of results."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ablate.report.load import StudyHeader, write_header
 from ablate.study.identity import run_identity
 from ablate.study.pool import Event, Failed, Finished, run_pool
 from ablate.study.run import Job, is_scored, relabel
-from ablate.study.store import Store
+from ablate.study.store import Store, disk_errors, run_name
 
 
 @dataclass(frozen=True)
@@ -88,25 +89,29 @@ def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Eve
     A record is published as soon as its run has ended, so that nothing finished is lost.
     """
     store = Store(places.store)
-    write_header(header_of(prepared.recipe, prepared.plans), places.results)
-    _clear(places.results)
-    for record in prepared.finished:
-        store.publish(record, places.results)
     failures: list[Failed] = []
-    for event in run_pool(prepared.jobs, slots):
-        if isinstance(event, Finished):
-            store.publish(event.record, places.results)
-        elif isinstance(event, Failed):
-            failures.append(event)
-        see(event)
+    with disk_errors(places.results):
+        write_header(header_of(prepared.recipe, prepared.plans), places.results)
+        for record in prepared.finished:
+            store.publish(record, places.results)
+        _clear(places.results, {run_name(record) for record in prepared.finished})
+    # Closed whatever happens, a Ctrl-C while a record is shown included: no process outlives its study.
+    with disk_errors(places.results), closing(run_pool(prepared.jobs, slots)) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                store.publish(event.record, places.results)
+            elif isinstance(event, Failed):
+                failures.append(event)
+            see(event)
     return failures
 
 
-def _clear(results: Path) -> None:
+def _clear(results: Path, kept: set[str]) -> None:
     """Take away what an earlier form of the study left: a table is made of this recipe's runs only.
 
     The store keeps every run that has ended.
     """
     for room, suffix in (("records", ".json"), ("items", ".parquet")):
         for path in (results / room).glob(f"*{suffix}"):
-            path.unlink()
+            if path.stem not in kept:
+                path.unlink()

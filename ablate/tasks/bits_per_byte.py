@@ -179,7 +179,8 @@ def _read_documents(name: str, config: BitsPerByteConfig, cache: Path) -> list[H
     except DataError as error:
         raise TaskError(f"task {name!r}: {error}") from error
     if not domains:
-        raise TaskError(f"task {name!r} has no items: {', '.join(config.paths) or 'paths is empty'}")
+        found_in = ", ".join(config.paths) or "paths is empty"
+        raise TaskError(f"task {name!r} has no items: {found_in}; add items or leave the task out")
     return [document for domain in sorted(domains) for document in _limited(name, domains[domain], config)]
 
 

@@ -122,7 +122,10 @@ def _parse(raw: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise TaskError(f"{where}: not UTF-8 ({error.reason} at byte {error.start} of the line)") from error
+        raise TaskError(
+            f"{where}: not UTF-8 ({error.reason} at byte {error.start} of the line); convert it, for instance "
+            "with iconv -t utf-8"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise TaskError(f"{where}: not JSON ({error})") from error
     if not isinstance(row, dict):

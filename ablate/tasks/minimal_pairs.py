@@ -143,7 +143,8 @@ def _read_pairs(name: str, config: MinimalPairsConfig, cache: Path) -> list[Pair
         seen[pair.id] = line.where
         found.append(pair)
     if not found:
-        raise TaskError(f"task {name!r} has no items: {', '.join(config.paths) or 'paths is empty'}")
+        found_in = ", ".join(config.paths) or "paths is empty"
+        raise TaskError(f"task {name!r} has no items: {found_in}; add items or leave the task out")
     return [found[index] for index in evenly_spaced(len(found), config.limit)]
 
 

@@ -210,7 +210,8 @@ def _read_questions(name: str, config: MultipleChoiceConfig, cache: Path) -> lis
         seen[item.id] = line.where
         found.append(item)
     if not found:
-        raise TaskError(f"task {name!r} has no items: {', '.join(config.paths) or 'paths is empty'}")
+        found_in = ", ".join(config.paths) or "paths is empty"
+        raise TaskError(f"task {name!r} has no items: {found_in}; add items or leave the task out")
     return [found[index] for index in evenly_spaced(len(found), config.limit)]
 
 

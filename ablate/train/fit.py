@@ -15,6 +15,7 @@ from ablate.model.fusion import FusedModel
 from ablate.recipe.schema import TrainConfig
 from ablate.train.account import Account
 from ablate.train.callbacks import Checkpoint, Progress, ReportProgress
+from ablate.train.device import device_type
 from ablate.train.module import DivergedError, PairedModule
 from ablate.train.steps import StepData
 
@@ -26,11 +27,6 @@ class Fit:
     account: Account
     diverged: str
     """Why the run stopped short, or empty."""
-
-
-def device_type() -> str:
-    """`cuda` where there is a GPU, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _precision(config: TrainConfig) -> str:
@@ -94,7 +90,7 @@ def fit(
     with warnings.catch_warnings():
         # Lightning advises more loader workers whatever the rows cost; the recipe decides.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*`LeafSpec`.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         try:
             trainer.fit(
                 module,

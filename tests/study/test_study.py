@@ -119,14 +119,14 @@ def test_another_study_shares_the_baseline(done: Done, tiny: Callable[..., Recip
 def test_new_tasks_are_scored_from_the_checkpoint_without_training(
     done: Done, tiny: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    recipe = tiny("tasks.planted.limit=24", "seeds=[0]", "arms.image=null", "study=rescored")
+    recipe = tiny("tasks.planted.limit=24", "seeds=[0]", "arms.image.controls=[]", "study=rescored")
     places = Places(done.places.store, done.places.cache, tmp_path / "rescored")
-    before = done.records["text", 0]
-    (event,) = [event for event in run(recipe, places) if isinstance(event, Finished)]
-    assert event.record.scores["planted/accuracy"].items == 24
-    assert event.record.final_weights == before.final_weights
-    assert event.record.provenance["started"] == before.provenance["started"]
-    run(tiny("seeds=[0]", "arms.image=null"), Places(done.places.store, done.places.cache, tmp_path / "back"))
+    rescored = {event.job.arm: event.record for event in run(recipe, places) if isinstance(event, Finished)}
+    assert set(rescored) == {"text", "image"}
+    for arm, record in rescored.items():
+        assert record.scores["planted/accuracy"].items == 24
+        assert record.final_weights == done.records[arm, 0].final_weights
+        assert record.provenance["started"] == done.records[arm, 0].provenance["started"]
 
 
 def test_identity_follows_what_matters_and_nothing_else(
