@@ -97,8 +97,10 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
     }
     media = {name: _media(recipe, name, found, tokenizer, cache) for name, found in samples.items()}
     tasks = {name: load_task(name, settings, cache) for name, settings in recipe.tasks.items()}
+    training = {name: file.digests for name, file in token_files.items()}
+    training |= {name: material.captions.digests for name, material in media.items()}
     for task in tasks.values():
-        refuse_training_overlap({name: file.digests for name, file in token_files.items()}, task.texts())
+        refuse_training_overlap(training, task.texts())
     digests = {
         "tokenizer": tokenizer.digest,
         **{f"stream/{name}": file.digest for name, file in token_files.items()},

@@ -89,8 +89,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split, source in (("train", "text.jsonl"), ("heldout", "prose-heldout.jsonl")):
         with gzip.open(root / f"text/planted-{split}-000.jsonl.gz", "wb") as out:
             out.write((world / source).read_bytes())
-        with gzip.open(root / f"image/flickr8k-{split}-000.tar.gz", "wb") as out:
-            out.write((world / "pictures-000.tar").read_bytes())
+    with gzip.open(root / "image/flickr8k-train-000.tar.gz", "wb") as out:
+        out.write((world / "pictures-000.tar").read_bytes())
     pairs = [
         {"sentence_good": f"The {noun} is here.", "sentence_bad": f"The {noun} are here.", "UID": "agreement"}
         for noun in ("guard", "miller", "tailor", "sailor")

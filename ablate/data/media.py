@@ -6,14 +6,14 @@ What is costly to know of a shard (captions, digests of the media) is worked out
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ablate.data.content import by_content, content_digest, digest_of, write_once
-from ablate.data.documents import missing_field
+from ablate.data.documents import document_digest, missing_field
 from ablate.data.errors import DataError
 from ablate.data.tar_index import Member, TarIndex, index_tar
 from ablate.data.token_file import open_tokens, write_tokens
@@ -28,7 +28,7 @@ MEDIA: dict[str, tuple[str, ...]] = {
 """Kind of media to the extensions its members have."""
 
 _FORMAT = "media-1"
-_CAPTIONS_FORMAT = "caption-tokens-1"
+_CAPTIONS_FORMAT = "caption-tokens-2"
 
 
 class MediaSamples:
@@ -204,6 +204,8 @@ class CaptionTokens:
         """int64[captions + 1]: caption c is ``tokens[offsets[c]:offsets[c + 1]]``."""
         self.first: np.ndarray = np.load(folder / "first.npy", allow_pickle=False)
         """int64[samples + 1]: number of each sample's first caption."""
+        self.digests: np.ndarray = np.load(folder / "digests.npy", allow_pickle=False)
+        """uint64[captions]: `document_digest` of each caption."""
         self.digest: str = meta["digest"]
         """Digest of tokens and offsets."""
 
@@ -216,8 +218,16 @@ def build_caption_tokens(samples: MediaSamples, tokenizer: TextTokenizer, cache:
     folder = cache / "tokens" / digest_of(_CAPTIONS_FORMAT, samples.digest, tokenizer.digest)
 
     def build(partial: Path) -> None:
-        texts = (caption for sample in range(len(samples)) for caption in samples.captions(sample))
-        write_tokens(partial, texts, tokenizer)
+        digests = array("Q")
+
+        def texts() -> Iterator[str]:
+            for sample in range(len(samples)):
+                for caption in samples.captions(sample):
+                    digests.append(document_digest(caption))
+                    yield caption
+
+        write_tokens(partial, texts(), tokenizer)
+        np.save(partial / "digests.npy", np.frombuffer(digests, dtype=np.uint64))
         np.save(partial / "first.npy", samples.first)
 
     return CaptionTokens(write_once(folder, build))

@@ -38,12 +38,17 @@ def document_mask(document: Tensor) -> DocumentMask:
     """
     if not document.is_cuda:
         return visible(document)
+    rows, length = document.shape
+    return _flex()[0](sees(document), rows, None, length, length, device=document.device)
 
-    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+
+def sees(document: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """The rule of `visible` as FlexAttention asks for it: from (row, head, query, key) to a truth value."""
+
+    def rule(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (query >= key) & (document[row, query] == document[row, key])
 
-    rows, length = document.shape
-    return _flex()[0](sees, rows, None, length, length, device=document.device)
+    return rule
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: DocumentMask | None) -> Tensor:

@@ -45,9 +45,13 @@ def test_every_error_of_a_recipe_is_told_at_once_with_line_and_nearest_name(
     own.rewrite("rows: 8,", "rows: eight,")
     own.rewrite("pictures: 0.5", "pictures: 0.4")
     ran = check("seeds=[0, x]")
-    ran.refuses("4 problems", f"{own.recipe}:", "'layer'", "did you mean 'layers'?", "command line: seeds.1")
-    for found, allowed in (("'eight' (text)", "whole number"), ("add up to 0.9", "add up to 1")):
-        assert f"found:   {found}" in ran.err or found in ran.err
+    ran.refuses("4 problems", "command line: seeds.1", "'x' (text)", f"{own.recipe}:", "arms.image.mixture")
+    for found, allowed in (
+        ("the unknown key 'layer'", "did you mean 'layers'?"),
+        ("'eight' (text)", "whole number"),
+        ("shares that add up to 0.9", "shares that add up to 1"),
+    ):
+        assert f"found:   {found}" in ran.err
         assert allowed in ran.err
 
 

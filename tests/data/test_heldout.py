@@ -1,11 +1,16 @@
 """A held-out text that was trained on is named."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ablate.data.documents import document_digest
 from ablate.data.errors import DataError
 from ablate.data.heldout import refuse_training_overlap
+from ablate.materials import Materials
 
 
 def digests(*texts: str) -> np.ndarray:
@@ -35,3 +40,13 @@ def test_the_first_few_of_many_are_shown_and_the_rest_counted():
     with pytest.raises(DataError, match=r"^9 of 9 .*t:0 .*t:4 \(in prose\) and 4 more;") as caught:
         refuse_training_overlap(TRAINING, [(f"t:{n}", "another") for n in range(9)])
     assert "t:5" not in str(caught.value)
+
+
+def test_a_question_that_a_training_caption_answers_is_refused(
+    prepared: Callable[..., Materials], tmp_path: Path
+) -> None:
+    leaked = prepared().media["pictures"].samples.captions(3)[0]
+    path = tmp_path / "leaked.jsonl"
+    path.write_text(json.dumps({"text": f"  {leaked} \n"}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="pictures"):
+        prepared(f"tasks.prose.paths=['{path}']")

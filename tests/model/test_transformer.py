@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.budget.flops import row_flops
+from ablate.model.attention import attend, sees, visible
 from ablate.model.transformer import Transformer, weights_digest
 from ablate.recipe.schema import ModelConfig
 from ablate.seeding import seeded_init
@@ -65,6 +66,18 @@ def test_padding_changes_nothing_and_stays_finite() -> None:
     padded = model(text, document, torch.arange(24).expand(2, -1))
     assert torch.allclose(padded[:, :20], model(text[:, :20]), atol=1e-5)
     assert torch.isfinite(padded).all()
+
+
+def test_the_mask_for_gpus_is_the_mask_for_cpus() -> None:
+    from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
+
+    document = torch.tensor([[0, 0, 0, -1, 0, 1, 1, -1], [0, 1, 1, 1, 1, 1, 2, 2]])
+    dense = visible(document)
+    assert torch.equal(create_mask(sees(document), 2, None, 8, 8, device="cpu").expand_as(dense), dense)
+    query, key, value = (torch.randn(2, 4, 8, 16) for _ in range(3))
+    mask = create_block_mask(sees(document), 2, None, 8, 8, device="cpu")
+    theirs = flex_attention(query, key, value, block_mask=mask)
+    assert torch.allclose(attend(query, key, value, dense), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize(
