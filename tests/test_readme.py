@@ -97,8 +97,8 @@ def test_the_table_on_the_first_screen_is_the_committed_one() -> None:
     """The numbers shown are those that the records give."""
     from rich.console import Console
 
+    from ablate.report.study import load_records, read_header, render
     from ablate.show import summary_table
-    from ablate.report.study import render, read_header, load_records
 
     study = ROOT / "results" / "quickstart"
     header = read_header(study)
