@@ -16,7 +16,7 @@ class MediaBatch:
     """The media of one stream in one microbatch, with a fixed number of item places."""
 
     values: Tensor
-    """float[items, *item_shape] or uint8[items, *item_shape]: what the encoder reads. Spare places are zero."""
+    """float or uint8[items, *item_shape]: what the encoder reads. Spare places are zero."""
     slots: Tensor
     """int64[items, tokens_per_item]: the flat position (row * context_length + position) each token
     fills. Spare places point at rows * context_length: one past the end, which fusion drops."""

@@ -8,7 +8,7 @@ from ablate.seeding import stream_rng
 
 
 def derangement(digests: NDArray[np.uint64], seed: int, stream: str, epoch: int) -> NDArray[np.int64]:
-    """For every sample, the sample whose media it is shown with, so that nobody keeps their own or a copy.
+    """For every sample, the one whose media it is shown with, so that nobody keeps their own or a copy.
 
     Samples are put into an order drawn from (seed, epoch) in which copies of one medium stand together,
     and every sample takes the media a fixed distance ahead, at least as far as the largest group of
@@ -28,8 +28,8 @@ def derangement(digests: NDArray[np.uint64], seed: int, stream: str, epoch: int)
     largest = int(sizes.max())
     if 2 * largest > len(digests):
         raise DataError(
-            f"stream {stream!r}: one medium makes up {largest} of {len(digests)} samples, so `shuffled` cannot "
-            "give every sample another one; remove copies, or drop the control"
+            f"stream {stream!r}: one medium makes up {largest} of {len(digests)} samples, so "
+            "`shuffled` cannot give every sample another one; remove copies, or drop the control"
         )
     rng = stream_rng(seed, f"control/shuffled/{stream}", epoch)
     order = np.lexsort((rng.permutation(len(digests)), rng.permutation(len(sizes))[group]))

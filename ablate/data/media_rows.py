@@ -88,8 +88,8 @@ class MediaRows:
     def __post_init__(self) -> None:
         if self.tokens_per_item + 2 > self.context_length:
             raise ValueError(
-                f"stream {self.name!r}: an item takes {self.tokens_per_item} positions and a caption at least one, "
-                f"but a row has {self.context_length}; raise model.context_length or use larger patches"
+                f"stream {self.name!r}: an item takes {self.tokens_per_item} positions and a caption at least "
+                f"one, but a row has {self.context_length}; raise model.context_length or use larger patches"
             )
         self._caption_lengths = np.diff(np.asarray(self.captions.offsets, dtype=np.int64))
         self._room = self.context_length - 1 - self.tokens_per_item
@@ -101,7 +101,7 @@ class MediaRows:
         return {**self.__dict__, "_epochs": [], "_row_ends": []}
 
     def _visit(self, epoch: int, purpose: str) -> NDArray[np.uint64]:
-        """A 64-bit draw per sample from (seed, epoch, key): it doesn't depend on the order or the number of samples."""
+        """A 64-bit draw per sample from (seed, epoch, key): other samples don't move it."""
         return mix64(self.keys ^ np.uint64(stream_seed(self.seed, f"{purpose}/{self.name}", epoch)))
 
     def _plan(self, epoch: int) -> _Epoch:
@@ -126,7 +126,7 @@ class MediaRows:
         return _Epoch(order, caption, text_first, starts, shown)
 
     def _locate(self, number: int) -> tuple[_Epoch, int]:
-        """The epoch that row ``number`` belongs to, and its place in it. Epochs are planned as they are reached."""
+        """The epoch that row ``number`` belongs to, and its place in it. Epochs are planned when reached."""
         while not self._row_ends or number >= self._row_ends[-1]:
             plan = self._plan(len(self._epochs))
             self._epochs.append(plan)

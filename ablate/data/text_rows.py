@@ -161,7 +161,7 @@ class TextRows:
         )
 
     def _framed(self, filled: Ints, document: Ints, position: Ints, opens: NDArray[np.bool_]) -> RowArrays:
-        """Put a BOS before the places of each row, or padding after those that open with a BOS (``opens``)."""
+        """Put a BOS before each row's places, or padding after those that open with one (``opens``)."""
         shape = (len(filled), self.context_length)
         framed = RowArrays(*(np.empty(shape, dtype=np.int64) for _ in range(4)))
         for out, values, front, back in (

@@ -49,7 +49,7 @@ class FusedModel(nn.Module):
                 self.media_heads[name] = nn.Linear(backbone.config.width, encoder.target_width)
 
     def embed(self, batch: Batch) -> Tensor:
-        """Fused embeddings float[rows, context_length, width]: text embedded, media encoded into their slots."""
+        """Fused embeddings float[rows, context_length, width]: media encoded into their slots."""
         embeddings = self.backbone.embed(batch.tokens)
         if not batch.media:
             return embeddings

@@ -123,7 +123,7 @@ def _parse(raw: bytes, where: str) -> dict[str, Any]:
         row = json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise TaskError(
-            f"{where}: not UTF-8 ({error.reason} at byte {error.start} of the line); convert it, for instance "
+            f"{where}: not UTF-8 ({error.reason}, byte {error.start} of the line); convert it, for instance "
             "with iconv -t utf-8"
         ) from error
     except (ValueError, RecursionError) as error:

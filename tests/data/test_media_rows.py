@@ -175,5 +175,5 @@ def test_a_caption_longer_than_the_row_is_cut_and_counted() -> None:
 
 
 def test_an_item_that_leaves_no_room_for_a_caption_is_refused() -> None:
-    with pytest.raises(ValueError, match="raise model.context_length"):
+    with pytest.raises(ValueError, match=r"raise model\.context_length"):
         media_rows([[3]] * 4, context_length=5)
