@@ -89,7 +89,8 @@ class MediaRows:
         if self.tokens_per_item + 2 > self.context_length:
             raise ValueError(
                 f"stream {self.name!r}: an item takes {self.tokens_per_item} positions and a caption at "
-                f"least one, but a row has {self.context_length}; raise model.context_length or use larger patches"
+                f"least one, but a row has {self.context_length}; raise model.context_length or use "
+                "larger patches"
             )
         self._caption_lengths = np.diff(np.asarray(self.captions.offsets, dtype=np.int64))
         self._room = self.context_length - 1 - self.tokens_per_item
