@@ -53,11 +53,6 @@ class Failed:
 Event = Started | Moved | Finished | Failed
 
 
-def default_slots(cores: int) -> int:
-    """Runs at a time: one single-thread run per core, which beats one run of many threads."""
-    return max(1, cores)
-
-
 def run_pool(jobs: Sequence[Job], slots: int) -> Generator[Event, None, None]:
     """Run ``jobs`` in order, ``slots`` at a time, and say what happens.
 

@@ -71,6 +71,8 @@ def fit(
     if report is not None:
         callbacks.append(ReportProgress(report))
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # Deterministic kernels need no memory filled before it is written; filling it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     trainer = L.Trainer(
         accelerator=device_type(),
         devices=1,

@@ -133,3 +133,17 @@ def write_own_study(folder: Path, data: Path) -> OwnStudy:
     recipe = folder / "own.yaml"
     recipe.write_text(OWN.format(data=json.dumps(str(data))), encoding="utf-8")
     return OwnStudy(recipe, data)
+
+
+ONE = ["--slots", 1, "--threads", 1]
+"""One run at a time, on one thread."""
+
+
+def snapshot(folder: Path, pattern: str) -> dict[str, bytes]:
+    """Name and content of the files that ``pattern`` matches."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob(pattern)}
+
+
+def places(folder: Path, cache: Path) -> list[object]:
+    """Options of `ablate run` that keep everything but the cache in ``folder``."""
+    return ["--store", folder / "store", "--results", folder / "results", "--cache", cache, *ONE]

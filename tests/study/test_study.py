@@ -163,7 +163,19 @@ def command(recipe: Path, done: Done, folder: Path, *overrides: str) -> list[str
         "--results",
         str(folder / "results"),
     ]
-    return [sys.executable, "-m", "ablate.cli", "run", str(recipe), *overrides, *places, "--slots", "1"]
+    return [
+        sys.executable,
+        "-m",
+        "ablate.cli",
+        "run",
+        str(recipe),
+        *overrides,
+        *places,
+        "--slots",
+        "1",
+        "--threads",
+        "1",
+    ]
 
 
 @pytest.mark.slow
