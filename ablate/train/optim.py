@@ -28,9 +28,12 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) that decays matrices only, not gains, biases or place vectors."""
-    matrices = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim >= 2]
-    others = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim < 2]
+    """AdamW (Loshchilov & Hutter 2019) that decays the matrices of linear maps and embeddings only."""
+    kinds = (nn.Linear, nn.Embedding)
+    decayed = {id(module.weight) for module in model.modules() if isinstance(module, kinds)}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    matrices = [weight for weight in trained if id(weight) in decayed]
+    others = [weight for weight in trained if id(weight) not in decayed]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -7,6 +7,7 @@ from torch import nn
 
 from ablate.recipe.schema import TrainConfig
 from ablate.train.optim import build_optimizer, learning_rate
+from encoders.registry import build_encoder
 
 COSINE = TrainConfig(learning_rate=1.0, warmup=0.1, final_learning_rate=0.0)
 WSD = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="wsd", decay=0.2, final_learning_rate=0.1)
@@ -42,8 +43,15 @@ def test_wsd_is_stable_between_warm_up_and_decay() -> None:
 
 
 def test_decay_touches_matrices_only() -> None:
-    optimizer = build_optimizer(nn.Sequential(nn.Linear(4, 4), nn.RMSNorm(4)), TrainConfig(weight_decay=0.3))
-    for group in optimizer.param_groups:
-        for weight in group["params"]:
-            assert group["weight_decay"] == (0.3 if weight.ndim >= 2 else 0.0)
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == 3
+    encoder = build_encoder({"name": "patches", "image_size": 32, "patch_size": 16}, width=4)
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.RMSNorm(4), encoder)
+    optimizer = build_optimizer(model, TrainConfig(weight_decay=0.3))
+    decay = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    assert {name: decay[id(weight)] for name, weight in model.named_parameters()} == {
+        "0.weight": 0.3,
+        "1.weight": 0.3,
+        "1.bias": 0.0,
+        "2.weight": 0.0,
+        "3.place": 0.0,
+        "3.project.weight": 0.3,
+    }
