@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ablate.data.content import content_digest, expand_paths
 from ablate.data.documents import Document, read_documents
+from ablate.data.errors import DataError
 from ablate.data.heldout import refuse_training_overlap
 from ablate.data.images import DecodedImages
 from ablate.data.media import CaptionTokens, MediaSamples, build_caption_tokens, open_media
@@ -108,6 +109,23 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
         **{f"task/{name}": task.digest for name, task in tasks.items()},
     }
     return Materials(recipe, tokenizer, token_files, media, tasks, digests)
+
+
+def refuse_undecodable(materials: Materials) -> None:
+    """Stop before anything is trained where more samples fail to decode than their stream admits.
+
+    Streams too large for the decoded cache are decoded as they are read, and stop a run when it comes to it.
+
+    Raises:
+        DataError: names the stream, its limit and the first failure.
+    """
+    for name, material in materials.media.items():
+        errors, limit = material.images.errors, materials.recipe.streams[name].max_skips
+        if len(errors) > limit:
+            raise DataError(
+                f"stream {name!r}: {next(iter(errors.values()))}; {len(errors)} samples failed and "
+                f"streams.{name}.max_skips allows {limit}: mend the shards or raise the limit"
+            )
 
 
 def _documents(recipe: Recipe, name: str, cache: Path) -> Iterator[Document]:

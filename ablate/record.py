@@ -50,7 +50,8 @@ class Pairing:
     backbone_init: str
     """Digest of the backbone's initial weights."""
     text_rows: dict[str, dict[str, str]]
-    """Step to row column to rolling digest of the text rows that column held up to that step."""
+    """Step to `stream/column` to rolling digest of the rows that column held up to that step. Media streams
+    are digested by their captions, which an arm shares with its controls."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ablate.budget.flops import step_flops
 from ablate.budget.ledger import Ledger
-from ablate.data.mixture import Mixture
+from ablate.data.mixture import Columns, Mixture
 from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_encoders
 from ablate.recipe.arms import expand_arms
@@ -55,6 +55,7 @@ def plan_study(materials: Materials) -> list[Plan]:
         steps = plans[arm.mirrors].steps if arm.mirrors else _steps(recipe, cost, costs[recipe.baseline])
         plans[arm.name] = Plan(arm, steps, cost.charged, cost.executed, _ledger(materials, steps, cost))
     _refuse_unmatched(recipe, plans)
+    _refuse_unpaired(recipe, {name: cost.mixture.columns for name, cost in costs.items()})
     return list(plans.values())
 
 
@@ -134,11 +135,15 @@ def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:
     length = materials.recipe.model.context_length
     text = caption = media = 0.0
     available = unique = 0.0
+    places = 0.0
     for name, rows in mixture.text.items():
-        seen = steps * columns.per_microbatch[name] * columns.microbatches * (length - 1.0)
-        text += seen
+        read = steps * columns.per_microbatch[name] * columns.microbatches
+        text += read * rows.tokens_per_row
+        places += read * (length - 1.0)
         available += rows.places_per_epoch
-        unique += expected_unique(seen, steps * columns.text_period * (length - 1.0), rows.places_per_epoch)
+        unique += expected_unique(
+            read * (length - 1.0), steps * columns.text_period * (length - 1.0), rows.places_per_epoch
+        )
     for name, source in mixture.media.items():
         shown = steps * columns.per_microbatch[name] * columns.microbatches
         caption += shown * source.rows.mean_caption_tokens_per_row()
@@ -153,7 +158,7 @@ def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:
         media_positions=round(media),
         scored_positions=0,
         unique_text_tokens=round(unique),
-        text_epochs=text / available if available else 0.0,
+        text_epochs=places / available if available else 0.0,
         parameters=cost.parameters,
     )
 
@@ -175,6 +180,27 @@ def expected_unique(seen: float, advanced: float, available: float) -> float:
     epochs, rest = divmod(advanced / available, 1.0)
     unseen: float = (1.0 - share) ** epochs * (1.0 - share * rest)
     return available * (1.0 - unseen)
+
+
+def _refuse_unpaired(recipe: Recipe, columns: dict[str, Columns]) -> None:
+    """Refuse an arm that shares no row of text with the baseline: nothing could prove it a pair."""
+
+    def text_columns(arm: str) -> set[tuple[str, int]]:
+        own = columns[arm]
+        return {
+            (stream, int(column))
+            for stream in own.text_streams
+            for microbatch in range(own.microbatches)
+            for column in own.numbers(stream, microbatch)
+        }
+
+    base = text_columns(recipe.baseline)
+    alone = [name for name in columns if not text_columns(name) & base]
+    if alone:
+        raise PlanError(
+            f"{recipe.study}: {', '.join(alone)} share no row of text with {recipe.baseline}, so no pair "
+            f"could be proved; give them a share of {' or '.join(recipe.arms[recipe.baseline].mixture)}"
+        )
 
 
 def _matched(recipe: Recipe, ledger: Ledger) -> float:

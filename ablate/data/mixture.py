@@ -53,8 +53,8 @@ class Step:
     number: int
     microbatches: list[Batch]
     counts: StepCounts
-    text_digests: dict[str, bytes]
-    """`stream/column` to the digest of the text row in that column."""
+    row_digests: dict[str, bytes]
+    """`stream/column` to the digest of the tokens in that column: text, or captions and where they stand."""
     skips: dict[str, int]
     """`stream/reason` to how often it happened in this step."""
 
@@ -149,8 +149,6 @@ class Mixture:
             columns = self.columns.numbers(stream, microbatch)
             if stream in self.text:
                 rows = self.text[stream].rows(step * self.columns.text_period + columns)
-                for column, tokens in zip(columns.tolist(), rows.tokens, strict=True):
-                    digests[f"{stream}/{column}"] = hashlib.blake2b(tokens.tobytes(), digest_size=8).digest()
                 found = StepCounts(text_tokens=int((rows.document != NO_DOCUMENT).sum()))
             else:
                 first_row = sum(len(part.tokens) for part in parts)
@@ -158,6 +156,8 @@ class Mixture:
                 # A `captions_only` control has nothing to encode: its slots are padding already.
                 if self.media[stream].rows.control != "captions_only":
                     media[stream] = item
+            for column, tokens in zip(columns.tolist(), rows.tokens, strict=True):
+                digests[f"{stream}/{column}"] = hashlib.blake2b(tokens.tobytes(), digest_size=8).digest()
             scored = int((rows.labels != UNSCORED).sum())
             counts = counts + found + StepCounts(scored_positions=scored, positions=rows.tokens.size)
             parts.append(rows)

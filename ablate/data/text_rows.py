@@ -101,6 +101,11 @@ class TextRows:
         self.places_per_epoch = int(self._lengths.sum())
         """Places of one epoch in the virtual stream: tokens, and a BOS for every chunk."""
 
+    @property
+    def tokens_per_row(self) -> float:
+        """Text positions of an average row: all of them, less the padding of rows that open with a BOS."""
+        return self.context_length - len(self._lengths) / self.places_per_epoch
+
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_spans": {}}
 

@@ -287,6 +287,10 @@ def _media(key: str, arm: ArmConfig, recipe: Recipe) -> _Found:
     if arm.controls and not media and not is_baseline:
         found = f"{listed(arm.controls)} on an arm without media"
         yield f"{key}.controls", found, "controls on arms with media only", "", reads
+    if media and not recipe.model.document_mask:
+        found = f"false, while {key} has {listed(media)}"
+        why = "without the mask, text would attend to the empty slots of a placebo"
+        yield "model.document_mask", found, "true where an arm has media", why, reads
     if arm.media_loss > 0 and not media:
         found = f"{arm.media_loss:g} on an arm without media"
         yield f"{key}.media_loss", found, "0, or an arm with media", "", reads

@@ -125,11 +125,7 @@ def _bullets(lines: list[str]) -> list[str]:
 def disclosures(header: StudyHeader, records: list[RunRecord]) -> list[str]:
     """What a reader of the table must know: the recipe's note, the records' notes, borrowed records."""
     said = [header.note] if header.note else []
-    notes: dict[str, list[str]] = {}
-    for record in records:
-        for note in record.notes:
-            notes.setdefault(note, []).append(record.arm)
-    said += [f"{note} ({', '.join(dict.fromkeys(arms))})" for note, arms in notes.items()]
+    said += _record_notes(records)
     for name, own in (("study", header.study), ("recipe_digest", header.recipe_digest)):
         others: dict[str, int] = {}
         for record in records:
@@ -140,6 +136,21 @@ def disclosures(header: StudyHeader, records: list[RunRecord]) -> list[str]:
         said += [
             f"{count} records were made under {words} {value}" for value, count in sorted(others.items())
         ]
+    return said
+
+
+def _record_notes(records: list[RunRecord]) -> list[str]:
+    """Each note of the records once: bare if every finished run carries it, else with its arms."""
+    finished = {(record.arm, record.seed) for record in records if record.status == "finished"}
+    carriers: dict[str, dict[tuple[str, int], None]] = {}
+    for record in records:
+        for note in record.notes:
+            carriers.setdefault(note, {})[record.arm, record.seed] = None
+    said = []
+    for note, runs in carriers.items():
+        shared = finished and finished <= runs.keys()
+        arms = ", ".join(dict.fromkeys(arm for arm, _ in runs))
+        said.append(note if shared else f"{note} ({arms})")
     return said
 
 

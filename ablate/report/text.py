@@ -16,7 +16,8 @@ LEGEND = (
     "95% and 90% CI: paired t interval over seeds, not adjusted for multiplicity. Welch 95%: the same scores "
     "as if unpaired; r: correlation of the pairs. Equivalent: two one-sided tests put the gain within the "
     "margin (the 90% interval, for a single contrast); helps or hurts: the paired t test excludes zero (the "
-    "95% interval)."
+    "95% interval). A contrast without variance over seeds (for instance both arms at 1.0) is inconclusive, "
+    "because there is no t interval."
 )
 
 

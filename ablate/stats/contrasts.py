@@ -242,8 +242,16 @@ def _draft(
         faults = [fault for run in (treated, reference) if (fault := _score_fault(run, endpoint))]
         if faults:
             lost.append(Exclusion(treated.seed, ", ".join(faults), refused=False))
+            continue
+        mine, theirs = treated.scores[endpoint], reference.scores[endpoint]
+        if mine.items != theirs.items:
+            reason = (
+                f"{treated.arm} and {reference.arm}, seed {treated.seed}: {endpoint} was scored on "
+                f"{mine.items} and {theirs.items} items"
+            )
+            lost.append(Exclusion(treated.seed, reason, refused=True))
         else:
-            kept.append((treated.seed, treated.scores[endpoint].value, reference.scores[endpoint].value))
+            kept.append((treated.seed, mine.value, theirs.value))
     seeds, first, second = zip(*kept, strict=True) if kept else ((), (), ())
     margin = header.margins.get(endpoint)
     sample = PairedSample(seeds, first, second, higher_is_better)

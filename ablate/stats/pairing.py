@@ -14,8 +14,9 @@ class PairingError(ValueError):
 
 
 def check_pair(treated: RunRecord, reference: RunRecord, match: str) -> None:
-    """Prove that two runs are a pair: same seed, initial backbone, text rows, and matched budget.
+    """Prove that two runs are a pair: same seed, data, initial backbone, text rows, and matched budget.
 
+    Data are compared by the digests that both runs recorded: the tokenizer, streams and tasks they share.
     Text rows are compared at every step and row column that both runs recorded.
 
     Raises:
@@ -27,6 +28,10 @@ def check_pair(treated: RunRecord, reference: RunRecord, match: str) -> None:
         raise PairingError(
             f"{treated.arm} and {reference.arm}: seeds {treated.seed} and {reference.seed} differ"
         )
+    for key in sorted(treated.data_digests.keys() & reference.data_digests.keys()):
+        mine, theirs = treated.data_digests[key], reference.data_digests[key]
+        if mine != theirs:
+            raise PairingError(f"{names}: digests of {key} differ ({mine[:12]}, {theirs[:12]})")
     first, second = treated.pairing, reference.pairing
     if first.backbone_init != second.backbone_init:
         raise PairingError(
@@ -34,10 +39,10 @@ def check_pair(treated: RunRecord, reference: RunRecord, match: str) -> None:
         )
     compared = 0
     for step in sorted(first.text_rows.keys() & second.text_rows.keys(), key=_numerically):
-        mine, theirs = first.text_rows[step], second.text_rows[step]
-        for column in sorted(mine.keys() & theirs.keys(), key=_numerically):
+        columns, others = first.text_rows[step], second.text_rows[step]
+        for column in sorted(columns.keys() & others.keys(), key=_numerically):
             compared += 1
-            if mine[column] != theirs[column]:
+            if columns[column] != others[column]:
                 raise PairingError(f"{names}: text rows differ by step {step} in column {column}")
     if compared == 0:
         raise PairingError(f"{names}: no step and row column of text in common, so nothing proves the pair")

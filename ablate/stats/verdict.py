@@ -114,6 +114,36 @@ def seeds_needed(sd: float, margin: float, power: float = 0.8, alpha: float = AL
     return high
 
 
+def largest_sd(pairs: int, margin: float, power: float = 0.8, alpha: float = ALPHA) -> float:
+    """The largest sd of the differences at which ``pairs`` seeds declare a true difference of zero
+    equivalent within ``margin`` with ``power``: `tost_power` turned round, by bisection.
+
+    In the margin's unit, to nine digits, rounded down. It is proportional to the margin.
+
+    Raises:
+        ValueError: fewer than two pairs, the margin is not above zero, or power and alpha are no
+            probabilities.
+    """
+    if not 0 < power < 1:
+        raise ValueError(f"power lies between 0 and 1, not at {power}")
+    if not (math.isfinite(margin) and margin > 0):
+        raise ValueError(f"a margin is a positive finite number, not {margin}")
+    # In units of the margin. Power falls from 1 to 0 as the sd grows; find the ends first.
+    low = 1.0
+    while tost_power(pairs, low, 1.0, alpha=alpha) < power:
+        low /= 2.0
+    high = 2.0 * low
+    while tost_power(pairs, high, 1.0, alpha=alpha) >= power:
+        low, high = high, 2.0 * high
+    while high - low > 1e-9 * low:
+        middle = (low + high) / 2.0
+        if tost_power(pairs, middle, 1.0, alpha=alpha) >= power:
+            low = middle
+        else:
+            high = middle
+    return low * margin
+
+
 def _check_power_input(pairs: int, sd: float, alpha: float) -> None:
     if pairs < 2:
         raise ValueError(f"a t test needs two pairs, not {pairs}")

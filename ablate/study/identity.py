@@ -9,7 +9,8 @@ import torch
 
 from ablate.budget.plan import Plan
 from ablate.materials import Materials, build_columns
-from ablate.train.device import device_type
+from ablate.model.transformer import mlp_width
+from ablate.train.device import device_type, is_compiled, precision
 
 RUN_FORMAT = 1
 """Raised whenever training changes meaning, so that older runs are not taken for new ones."""
@@ -17,17 +18,25 @@ RUN_FORMAT = 1
 _WITHOUT_EFFECT = {"checkpoint_every", "log_every", "loggers", "data_workers"}
 """Training settings that change no weight."""
 
-_STREAM_SETTINGS = {"modality", "encoder", "order", "items_per_row", "part", "max_skips"}
+_STREAM_SETTINGS = {"modality", "encoder", "order", "items_per_row", "part"}
 
 
 def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
-    """Everything that determines the training of one arm, besides data and seed; no names, no paths."""
+    """Everything that determines the training of one arm, besides data and seed; no names, no paths.
+
+    Settings stand as they take effect, so that writing out a default makes no other run of it.
+    """
     recipe, arm = materials.recipe, plan.arm
     columns = build_columns(recipe, arm)
-    train = dataclasses.asdict(recipe.train)
+    train = dataclasses.asdict(recipe.train) | {
+        "precision": precision(recipe.train),
+        "compile": is_compiled(recipe.train),
+        "microbatch_rows": recipe.train.microbatch_rows or recipe.train.rows,
+    }
     streams = {name: dataclasses.asdict(recipe.streams[name]) for name in arm.mixture}
     return {
-        "model": dataclasses.asdict(recipe.model),
+        "model": dataclasses.asdict(recipe.model)
+        | {"kv_heads": recipe.model.kv_heads or recipe.model.heads, "mlp_width": mlp_width(recipe.model)},
         "train": {key: value for key, value in train.items() if key not in _WITHOUT_EFFECT},
         "streams": {
             name: {key: value for key, value in stream.items() if key in _STREAM_SETTINGS}

@@ -12,8 +12,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from ablate.budget.ledger import Ledger
-from ablate.budget.plan import Plan, expected_unique, plan_study
-from ablate.data.mixture import Mixture
+from ablate.budget.plan import Plan, plan_study
 from ablate.materials import Materials, build_mixture, prepare
 from ablate.model.build import build_model
 from ablate.model.huggingface import load_backbone, save_checkpoint
@@ -23,7 +22,7 @@ from ablate.recipe.schema import Recipe
 from ablate.record import Pairing, RunRecord, Score, write_record
 from ablate.study.identity import resolved_arm, run_identity, used_digests
 from ablate.study.provenance import provenance
-from ablate.study.store import Store, disk_errors, relabelled
+from ablate.study.store import Store, StoreError, disk_errors
 from ablate.train.account import Account
 from ablate.train.callbacks import Progress
 from ablate.train.device import device_type
@@ -43,6 +42,8 @@ class Job:
     store: Path
     cache: Path
     threads: int
+    identity: str
+    """The identity that was planned: data that change while a study runs are refused."""
 
 
 class TextOnly:
@@ -68,6 +69,11 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
     plan = next(plan for plan in plan_study(materials) if plan.arm.name == job.arm)
     store = Store(job.store)
     identity = run_identity(materials, plan, job.seed)
+    if identity != job.identity:
+        raise StoreError(
+            f"{job.arm} seed {job.seed}: the data or the installation changed since the study was planned "
+            f"(identity {job.identity[:12]} became {identity[:12]}); run the study again"
+        )
     folder = store.folder(identity)
     with disk_errors(job.store):
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,13 +87,21 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
 
 
 def relabel(record: RunRecord, recipe: Recipe, plan: Plan) -> RunRecord:
-    """The record under this study's names."""
-    return relabelled(
+    """The record under this study's names and charges.
+
+    A `captions_only` run of one identity is charged as whichever arm it mirrors in the study at hand.
+    """
+    per_step = sum(plan.flops_per_step.values())
+    charged = {name: flops * record.spent.steps for name, flops in plan.flops_per_step.items()}
+    return dataclasses.replace(
         record,
         study=recipe.study,
         arm=plan.arm.name,
         mirrors=plan.arm.mirrors,
         recipe_digest=recipe_digest(recipe),
+        planned=plan.ledger,
+        spent=dataclasses.replace(record.spent, flops=charged),
+        curve=[dataclasses.replace(point, flops=point.step * per_step) for point in record.curve],
     )
 
 
@@ -142,7 +156,7 @@ def _train_and_score(
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
     digests = (initial, weights_digest(model.backbone))
-    record = _record(job, materials, plan, identity, digests, mixture, result, scores, origin, notes)
+    record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
     write_record(record, folder / "record.json")
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return record
@@ -162,17 +176,10 @@ def score(backbone: Transformer, materials: Materials) -> tuple[dict[str, Score]
     return scores, pd.concat(frames, ignore_index=True), notes
 
 
-def _spent(plan: Plan, account: Account, mixture: Mixture) -> Ledger:
-    """The account of what was really run."""
+def _spent(plan: Plan, account: Account) -> Ledger:
+    """The account of what was really run; one that stopped short read its share of the planned epochs."""
     counts = account.counts
-    available = float(sum(rows.places_per_epoch for rows in mixture.text.values()))
     share = account.steps / plan.steps
-    unique = plan.ledger.unique_text_tokens
-    if share < 1.0 and available:
-        advanced = account.steps * mixture.columns.text_period * (mixture.context_length - 1.0)
-        unique = round(
-            min(expected_unique(counts.text_tokens, max(advanced, counts.text_tokens), available), available)
-        )
     return Ledger(
         steps=account.steps,
         flops={name: flops * account.steps for name, flops in plan.flops_per_step.items()},
@@ -182,8 +189,8 @@ def _spent(plan: Plan, account: Account, mixture: Mixture) -> Ledger:
         caption_tokens=counts.caption_tokens,
         media_positions=counts.media_positions,
         scored_positions=counts.scored_positions,
-        unique_text_tokens=unique,
-        text_epochs=counts.text_tokens / available if available else 0.0,
+        unique_text_tokens=round(min(plan.ledger.unique_text_tokens, counts.text_tokens)),
+        text_epochs=plan.ledger.text_epochs * share,
         parameters=plan.ledger.parameters,
         wall_seconds=round(account.wall_seconds, 2),
     )
@@ -195,7 +202,6 @@ def _record(
     plan: Plan,
     identity: str,
     digests: tuple[str, str],
-    mixture: Mixture,
     result: Fit,
     scores: dict[str, Score],
     origin: dict[str, Any],
@@ -214,9 +220,9 @@ def _record(
         recipe_digest=recipe_digest(job.recipe),
         resolved=resolved_arm(materials, plan),
         data_digests={**used_digests(materials, plan), **_task_digests(materials)},
-        pairing=Pairing(digests[0], result.account.text_rows),
+        pairing=Pairing(digests[0], result.account.proof()),
         planned=plan.ledger,
-        spent=_spent(plan, result.account, mixture),
+        spent=_spent(plan, result.account),
         skips=result.account.skips,
         curve=result.account.curve,
         scores=scores,

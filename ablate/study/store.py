@@ -6,7 +6,6 @@ STORE/ab/abcdef.../record.json   the record, written last: a run with a record i
                   /checkpoint.ckpt  while the run is under way
 """
 
-import dataclasses
 import errno
 import shutil
 from collections.abc import Iterator
@@ -78,10 +77,3 @@ class Store:
 def run_name(record: RunRecord) -> str:
     """What the files of a run are called in a study's results folder."""
     return f"{record.arm}-seed{record.seed}"
-
-
-def relabelled(
-    record: RunRecord, *, study: str, arm: str, mirrors: str | None, recipe_digest: str
-) -> RunRecord:
-    """``record`` under the names that another study gives to the same run."""
-    return dataclasses.replace(record, study=study, arm=arm, mirrors=mirrors, recipe_digest=recipe_digest)

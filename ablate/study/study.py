@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.budget.plan import Plan, plan_study
-from ablate.materials import Materials, prepare
+from ablate.materials import Materials, prepare, refuse_undecodable
 from ablate.recipe.load import dump_recipe, recipe_digest
 from ablate.recipe.schema import Recipe
 from ablate.record import RunRecord
@@ -46,17 +46,19 @@ def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
     Jobs come seed by seed, so that pairs are complete as early as they can be.
     """
     materials = prepare(recipe, places.cache)
+    refuse_undecodable(materials)
     plans = plan_study(materials)
     store = Store(places.store)
     finished: list[RunRecord] = []
     jobs: list[Job] = []
     for seed in recipe.seeds:
         for plan in plans:
-            record = store.record(run_identity(materials, plan, seed))
+            identity = run_identity(materials, plan, seed)
+            record = store.record(identity)
             if record is not None and is_scored(record, materials):
                 finished.append(relabel(record, recipe, plan))
             else:
-                jobs.append(Job(recipe, plan.arm.name, seed, places.store, places.cache, threads))
+                jobs.append(Job(recipe, plan.arm.name, seed, places.store, places.cache, threads, identity))
     return Prepared(recipe, materials, plans, finished, jobs)
 
 
@@ -94,7 +96,7 @@ def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Eve
         write_header(header_of(prepared.recipe, prepared.plans), places.results)
         for record in prepared.finished:
             store.publish(record, places.results)
-        _clear(places.results, {run_name(record) for record in prepared.finished})
+        _set_aside(places.results, {run_name(record) for record in prepared.finished})
     # Closed whatever happens, a Ctrl-C while a record is shown included: no process outlives its study.
     with disk_errors(places.results), closing(run_pool(prepared.jobs, slots)) as events:
         for event in events:
@@ -106,12 +108,10 @@ def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Eve
     return failures
 
 
-def _clear(results: Path, kept: set[str]) -> None:
-    """Take away what an earlier form of the study left: a table is made of this recipe's runs only.
-
-    The store keeps every run that has ended.
-    """
+def _set_aside(results: Path, kept: set[str]) -> None:
+    """Move what an earlier form of the study left into `displaced/`: tables are made of one recipe."""
     for room, suffix in (("records", ".json"), ("items", ".parquet")):
         for path in (results / room).glob(f"*{suffix}"):
             if path.stem not in kept:
-                path.unlink()
+                (results / "displaced" / room).mkdir(parents=True, exist_ok=True)
+                path.replace(results / "displaced" / room / path.name)

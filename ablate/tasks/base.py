@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -115,6 +115,17 @@ class Task(ABC):
         """Hexadecimal digest of kind, version, settings and items, wherever the files lie."""
 
     @abstractmethod
+    def endpoints(self) -> list[str]:
+        """Every endpoint that `score` returns, in its order: `task/metric`, `task/metric/subset`."""
+
+    def check(self, tokenizer: Tokenizer, context_length: int) -> None:  # noqa: B027
+        """Refuse before training what `score` would refuse after it, without a model.
+
+        Raises:
+            TaskError: an item does not fit ``context_length`` positions under ``tokenizer``.
+        """
+
+    @abstractmethod
     def score(self, model: LogitModel, tokenizer: Tokenizer, batch_rows: int) -> TaskResult:
         """Score every item in fp32.
 
@@ -163,6 +174,25 @@ def digest_of(content: Any) -> str:
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
+def endpoint_name(task: str, metric: str, subset: str = "") -> str:
+    """`task/metric`, or `task/metric/subset`."""
+    return "/".join(filter(None, (task, metric, subset)))
+
+
+def subset_members(subsets: Sequence[str]) -> dict[str, list[int]]:
+    """Subset to the indices of its items, in order of appearance; "" comes first and holds them all."""
+    members: dict[str, list[int]] = {"": list(range(len(subsets)))}
+    for index, subset in enumerate(subsets):
+        if subset:
+            members.setdefault(subset, []).append(index)
+    return members
+
+
+def endpoint_names(task: str, metrics: Iterable[str], subsets: Sequence[str]) -> list[str]:
+    """Endpoints of items whose subsets are ``subsets``: each metric over all items, then over each subset."""
+    return [endpoint_name(task, metric, subset) for metric in metrics for subset in subset_members(subsets)]
+
+
 def mean_scores(
     task: str,
     metrics: Mapping[str, MetricInfo],
@@ -188,14 +218,11 @@ def mean_scores(
         ],
         ignore_index=True,
     )[ITEM_COLUMNS]
-    members: dict[str, list[int]] = {"": list(range(len(items)))}
-    for index, subset in enumerate(subsets):
-        if subset:
-            members.setdefault(subset, []).append(index)
+    members = subset_members(subsets)
     scores = {}
     for name, column in values.items():
         for subset, chosen in members.items():
-            scores["/".join(filter(None, (task, name, subset)))] = Score(
+            scores[endpoint_name(task, name, subset)] = Score(
                 value=_mean([column[index] for index in chosen]),
                 items=len(chosen),
                 higher_is_better=metrics[name].higher_is_better,

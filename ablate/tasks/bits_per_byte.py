@@ -25,7 +25,10 @@ from ablate.tasks.base import (
     check_limits,
     check_subset,
     digest_of,
+    endpoint_name,
+    endpoint_names,
     evenly_spaced,
+    subset_members,
 )
 from ablate.tasks.errors import TaskError
 from ablate.tasks.likelihood import Request, continuation_log_likelihoods
@@ -90,6 +93,9 @@ class BitsPerByte(Task):
         del settings["paths"]
         return digest_of([self.kind, self.version, settings, documents])
 
+    def endpoints(self) -> list[str]:
+        return endpoint_names(self.name, self.metrics, [document.domain for document in self.documents])
+
     def score(self, model: LogitModel, tokenizer: Tokenizer, batch_rows: int) -> TaskResult:
         """Score every document; see `Task.score`.
 
@@ -115,13 +121,10 @@ class BitsPerByte(Task):
 
     def _scores(self, bits: Sequence[float], uniform: Sequence[float]) -> dict[str, Score]:
         """Total bits over total bytes, of all documents and of each domain."""
-        members: dict[str, list[int]] = {"": list(range(len(self.documents)))}
-        for index, document in enumerate(self.documents):
-            members.setdefault(document.domain, []).append(index)
         scores = {}
-        for domain, chosen in members.items():
+        for domain, chosen in subset_members([document.domain for document in self.documents]).items():
             total = sum(self.documents[index].bytes for index in chosen)
-            scores["/".join(filter(None, (self.name, "bits_per_byte", domain)))] = Score(
+            scores[endpoint_name(self.name, "bits_per_byte", domain)] = Score(
                 value=fsum(bits[index] for index in chosen) / total,
                 items=len(chosen),
                 higher_is_better=False,

@@ -16,13 +16,20 @@ from ablate.tasks.base import (
     check_limits,
     check_subset,
     digest_of,
+    endpoint_names,
     evenly_spaced,
     length_notes,
     mean_scores,
 )
 from ablate.tasks.errors import TaskError
 from ablate.tasks.json_lines import Line, read_json_lines
-from ablate.tasks.likelihood import Request, continuation_log_likelihoods, is_uniform, tied
+from ablate.tasks.likelihood import (
+    Request,
+    continuation_log_likelihoods,
+    is_uniform,
+    tied,
+    truncate_contexts,
+)
 
 
 @dataclass(frozen=True)
@@ -97,14 +104,16 @@ class MinimalPairs(Task):
         ]
         return digest_of([self.kind, self.version, settings, pairs])
 
+    def endpoints(self) -> list[str]:
+        return endpoint_names(self.name, self.metrics, [pair.subset for pair in self.pairs])
+
+    def check(self, tokenizer: Tokenizer, context_length: int) -> None:
+        """Refuse a sentence longer than the context; see `Task.check`."""
+        truncate_contexts(self._requests(tokenizer), context_length)
+
     def score(self, model: LogitModel, tokenizer: Tokenizer, batch_rows: int) -> TaskResult:
         """Score every pair; see `Task.score`. A sentence longer than the context is refused."""
-        sentences = [sentence for pair in self.pairs for sentence in (pair.good, pair.bad)]
-        wheres = [pair.where for pair in self.pairs for _ in range(2)]
-        requests = [
-            Request([tokenizer.bos], tokens, where)
-            for tokens, where in zip(tokenizer.encode(sentences), wheres, strict=True)
-        ]
+        requests = self._requests(tokenizer)
         found = continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
         values: dict[str, list[float]] = {"accuracy": [], "margin": []}
         counts = []
@@ -131,6 +140,15 @@ class MinimalPairs(Task):
             )
         notes += length_notes(self.name, counts, [0] * len(counts))
         return TaskResult(scores, frame, notes)
+
+    def _requests(self, tokenizer: Tokenizer) -> list[Request]:
+        """Two requests per pair, the acceptable sentence first, in the pairs' order."""
+        sentences = [sentence for pair in self.pairs for sentence in (pair.good, pair.bad)]
+        wheres = [pair.where for pair in self.pairs for _ in range(2)]
+        return [
+            Request([tokenizer.bos], tokens, where)
+            for tokens, where in zip(tokenizer.encode(sentences), wheres, strict=True)
+        ]
 
 
 def _read_pairs(name: str, config: MinimalPairsConfig, cache: Path) -> list[Pair]:

@@ -20,6 +20,7 @@ from ablate.tasks.base import (
     check_limits,
     check_subset,
     digest_of,
+    endpoint_names,
     evenly_spaced,
     length_notes,
     mean_scores,
@@ -116,6 +117,14 @@ class MultipleChoice(Task):
         ]
         return digest_of([self.kind, self.version, settings, items])
 
+    def endpoints(self) -> list[str]:
+        return endpoint_names(self.name, self.metrics, [item.subset for item in self.questions])
+
+    def check(self, tokenizer: Tokenizer, context_length: int) -> None:
+        """Refuse a choice that alone exceeds the context, or that the tokenizer merges into the question;
+        see `Task.check`. A question that is too long is no fault: it is cut and counted."""
+        truncate_contexts(self._requests(tokenizer), context_length)
+
     def score(self, model: LogitModel, tokenizer: Tokenizer, batch_rows: int) -> TaskResult:
         """Score every item; see `Task.score`."""
         requests, cut = truncate_contexts(self._requests(tokenizer), model.context_length)
@@ -154,14 +163,15 @@ class MultipleChoice(Task):
             context = item.question.rstrip()
             contexts.append(context)
             wholes += [f"{item.question} {choice}" for choice in item.choices]
+        encoded = tokenizer.encode([*contexts, *wholes])
         heads = [
-            tokens if text else [] for text, tokens in zip(contexts, tokenizer.encode(contexts), strict=True)
+            tokens if text else [] for text, tokens in zip(contexts, encoded[: len(contexts)], strict=True)
         ]
-        encoded = iter(tokenizer.encode(wholes))
+        tails = iter(encoded[len(contexts) :])
         requests = []
         for item, head in zip(self.questions, heads, strict=True):
             for choice in item.choices:
-                continuation = next(encoded)[len(head) :]
+                continuation = next(tails)[len(head) :]
                 if not continuation:
                     raise TaskError(
                         f"{item.where}: the tokenizer merges choice {choice!r} into the question, so "

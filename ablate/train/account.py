@@ -38,11 +38,15 @@ class Account:
         self.counts = self.counts + step.counts
         for reason, number in step.skips.items():
             self.skips[reason] = self.skips.get(reason, 0) + number
-        for column, digest in step.text_digests.items():
+        for column, digest in step.row_digests.items():
             before = bytes.fromhex(self.rolling.get(column, ""))
             self.rolling[column] = hashlib.blake2b(before + digest, digest_size=8).hexdigest()
         if is_digest_step(self.steps):
             self.text_rows[str(self.steps)] = dict(self.rolling)
+
+    def proof(self) -> dict[str, dict[str, str]]:
+        """The rolling digests at every digest step and at the last step."""
+        return {**self.text_rows, str(self.steps): dict(self.rolling)} if self.steps else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values only, so that the checkpoint loads without unpickling classes."""

@@ -22,7 +22,9 @@ class Checkpoint(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() - self.last < self.every:
+        assert isinstance(pl_module, PairedModule)
+        # The last step is saved in any case: scoring may fail where training did not.
+        if time.monotonic() - self.last < self.every and pl_module.account.steps < pl_module.steps:
             return
         partial = self.path.with_name(f".{self.path.name}.partial")
         trainer.save_checkpoint(partial)

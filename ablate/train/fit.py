@@ -15,7 +15,7 @@ from ablate.model.fusion import FusedModel
 from ablate.recipe.schema import TrainConfig
 from ablate.train.account import Account
 from ablate.train.callbacks import Checkpoint, Progress, ReportProgress
-from ablate.train.device import device_type
+from ablate.train.device import device_type, is_compiled, precision
 from ablate.train.module import DivergedError, PairedModule
 from ablate.train.steps import StepData
 
@@ -27,16 +27,6 @@ class Fit:
     account: Account
     diverged: str
     """Why the run stopped short, or empty."""
-
-
-def _precision(config: TrainConfig) -> str:
-    if config.precision == "auto":
-        return "bf16-mixed" if device_type() == "cuda" else "32-true"
-    return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
-
-
-def _compiled(config: TrainConfig) -> bool:
-    return config.compile == "always" or (config.compile == "auto" and device_type() == "cuda")
 
 
 def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
@@ -63,8 +53,8 @@ def fit(
         report: called about once a second.
     """
     module = PairedModule(model, config, steps, media_loss, flops_per_step)
-    if _compiled(config):
-        module.sums = torch.compile(model)
+    if is_compiled(config):
+        module.compile_sums()
     data = StepData(mixture, steps, config.data_workers, lambda: module.account.steps)
     checkpoint = folder / "checkpoint.ckpt"
     callbacks: list[L.Callback] = [Checkpoint(checkpoint, config.checkpoint_every)]
@@ -72,11 +62,11 @@ def fit(
         callbacks.append(ReportProgress(report))
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # Deterministic kernels need no memory filled before it is written; filling it costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = L.Trainer(
         accelerator=device_type(),
         devices=1,
-        precision=_precision(config),  # type: ignore[arg-type]
+        precision=precision(config),
         max_epochs=1,
         max_steps=steps,
         logger=_loggers(config, folder),
@@ -102,4 +92,6 @@ def fit(
             )
         except DivergedError as error:
             diverged = str(error)
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        diverged = diverged or f"weights are no numbers after step {module.account.steps} of {steps}"
     return Fit(module.account, diverged)

@@ -2,12 +2,14 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
+from ablate.data.batch import Batch
 from ablate.data.mixture import Step
 from ablate.model.fusion import FusedModel, LossSums
 from ablate.recipe.schema import TrainConfig
@@ -38,8 +40,12 @@ class PairedModule(L.LightningModule):
         self.media_loss = media_loss
         self.flops_per_step = flops_per_step
         self.account = Account()
-        self.sums: Any = model
-        """What computes the loss sums: the model, or its compiled form."""
+        # In a tuple, so that Lightning doesn't take the compiled form for a second model with weights.
+        self._sums: tuple[Callable[[Batch], LossSums], ...] = (model,)
+
+    def compile_sums(self) -> None:
+        """Compute the loss sums with the compiled model from now on."""
+        self._sums = (torch.compile(self.model),)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.model, self.config)
@@ -77,7 +83,7 @@ class PairedModule(L.LightningModule):
         text_total = torch.zeros((), device=self.device)
         media_total = torch.zeros((), device=self.device)
         for microbatch in batch.microbatches:
-            sums: LossSums = self.sums(microbatch)
+            sums = self._sums[0](microbatch)
             text = sums.text / max(scored, 1)
             loss = text
             if self.media_loss:

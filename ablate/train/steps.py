@@ -78,4 +78,4 @@ class StepData(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Step, device: torch.device, dataloader_idx: int) -> Step:
         moved = [to_device(item, device) for item in batch.microbatches]
-        return Step(batch.number, moved, batch.counts, batch.text_digests, batch.skips)
+        return Step(batch.number, moved, batch.counts, batch.row_digests, batch.skips)

@@ -74,3 +74,8 @@ def test_expected_unique_text_is_exact_where_it_can_be(share: float, epochs: flo
         assert unique == pytest.approx(share * advanced)
     if share == 1.0 and epochs >= 1.0:
         assert unique == pytest.approx(available)
+
+
+def test_an_arm_that_shares_no_text_with_the_baseline_is_refused(prepared: Callable[..., Materials]) -> None:
+    with pytest.raises(PlanError, match=r"only, only.shuffled share no row of text with text"):
+        plan_study(prepared("arms.only={mixture: {pictures: 1.0}, controls: [shuffled]}"))

@@ -34,29 +34,32 @@ def test_an_arm_with_media_keeps_the_other_text_rows_where_they_are(
     materials: Materials, number: int
 ) -> None:
     text, image = step(materials, "text", number), step(materials, "image", number)
-    assert 0 < len(image.text_digests) < len(text.text_digests)
-    for column, digest in image.text_digests.items():
-        assert text.text_digests[column] == digest
+    shared = [column for column in image.row_digests if column.startswith("text/")]
+    assert 0 < len(shared) < len(text.row_digests)
+    for column in shared:
+        assert text.row_digests[column] == image.row_digests[column]
 
 
 def test_substitution_takes_the_last_columns_of_every_microbatch(materials: Materials) -> None:
     image = step(materials, "image")
-    assert sorted(image.text_digests) == ["text/0", "text/1", "text/4", "text/5"]
-    assert sorted(step(materials, "text").text_digests) == [f"text/{column}" for column in range(8)]
+    columns = [column for column in sorted(image.row_digests) if column.startswith("text/")]
+    assert columns == ["text/0", "text/1", "text/4", "text/5"]
+    assert sorted(step(materials, "text").row_digests) == [f"text/{column}" for column in range(8)]
 
 
 def test_another_share_of_media_moves_no_text_row(prepared: Callable[..., Materials]) -> None:
     little = prepared("arms.image.mixture={text: 0.75, pictures: 0.25}")
     much = prepared()
     few, many = step(little, "image", 5), step(much, "image", 5)
-    assert set(many.text_digests) < set(few.text_digests)
-    assert all(few.text_digests[column] == digest for column, digest in many.text_digests.items())
+    shared = {column for column in many.row_digests if column.startswith("text/")}
+    assert shared < set(few.row_digests)
+    assert all(few.row_digests[column] == many.row_digests[column] for column in shared)
 
 
 def test_text_tokens_adds_media_rows_to_all_text_rows(prepared: Callable[..., Materials]) -> None:
     materials = prepared("budget.match=text_tokens")
     text, image = step(materials, "text", 3), step(materials, "image", 3)
-    assert image.text_digests == text.text_digests
+    assert text.row_digests.items() < image.row_digests.items()
     assert image.microbatches[0].tokens.shape[0] == 2 * text.microbatches[0].tokens.shape[0]
 
 
@@ -73,6 +76,15 @@ def test_controls_differ_from_their_arm_in_media_alone(materials: Materials) -> 
     assert torch.equal(pictures.slots, others.slots)
     held = pictures.present
     assert not (pictures.values[held] == others.values[held]).flatten(1).all(dim=1).any()
+
+
+def test_the_record_proves_that_controls_share_their_arms_captions(materials: Materials) -> None:
+    real = step(materials, "image", 3).row_digests
+    assert {column.split("/")[0] for column in real} == {"text", "pictures"}
+    assert step(materials, "image.captions_only", 3).row_digests == real
+    assert step(materials, "image.shuffled", 3).row_digests == real
+    assert step(materials, "image", 4).row_digests.keys() == real.keys()
+    assert step(materials, "image", 4).row_digests != real
 
 
 def test_what_the_real_arm_scores_its_placebos_score_too(materials: Materials) -> None:
@@ -96,7 +108,7 @@ def test_two_ranks_together_run_the_rows_of_one(materials: Materials) -> None:
     parts = [step(materials, "image", 6, rank=rank, ranks=2) for rank in (0, 1)]
     assert same(whole.microbatches[0], parts[0].microbatches[0])
     assert same(whole.microbatches[1], parts[1].microbatches[0])
-    assert whole.text_digests == parts[0].text_digests | parts[1].text_digests
+    assert whole.row_digests == parts[0].row_digests | parts[1].row_digests
     assert whole.counts == parts[0].counts + parts[1].counts
 
 

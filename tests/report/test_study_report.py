@@ -15,6 +15,7 @@ from ablate.report.study import (
     SUMMARY_COLUMNS,
     SUMMARY_WIDTHS,
     compare_verdicts,
+    disclosures,
     render,
     render_study,
     summary_rows,
@@ -212,3 +213,30 @@ def test_a_report_imports_neither_torch_nor_lightning(folder):
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_note_of_every_run_is_printed_once_and_without_the_arms():
+    everywhere, somewhere = "blimp: 3 of 9 items have alternatives of unlike token counts", "read text before"
+    records = [
+        dataclasses.replace(record, notes=[everywhere] + [somewhere] * (record.arm == "image"))
+        for record in runs(PLANTED)
+    ]
+    records[-1] = dataclasses.replace(records[-1], status="diverged", scores={}, notes=["diverged: loss"])
+    said = disclosures(header(records), records)
+    assert said == [everywhere, f"{somewhere} (image)", "diverged: loss (image.shuffled)"]
+    assert render(header(records), records).files["table.md"].count(everywhere) == 1
+
+
+def test_a_note_that_some_runs_lack_names_its_arms():
+    records = [dataclasses.replace(record, notes=["cut"] if record.seed else []) for record in runs(PLANTED)]
+    assert disclosures(header(records), records) == ["cut (text, image, image.captions_only, image.shuffled)"]
+
+
+def test_the_legend_says_what_a_contrast_without_variance_is():
+    records = runs({"text": [1.0] * 4, "other": [1.0] * 4})
+    rendered = render(header(records), records)
+    assert [one.verdict for one in rendered.contrasts] == ["inconclusive"]
+    assert (
+        "without variance over seeds (for instance both arms at 1.0) is inconclusive, because there is no t "
+        "interval" in rendered.files["table.md"]
+    )

@@ -275,3 +275,33 @@ def test_false_claims_over_whole_studies_stay_below_alpha():
         found = contrasts(records, header(records, {ACCURACY: 1e-6}))
         false += any(one.verdict != "inconclusive" for one in found if one.confirmatory)
     assert false <= stats.binom.ppf(0.99, 600, 0.05)
+
+
+@pytest.mark.parametrize("key", ["tokenizer", "stream/prose", "task/planted"])
+def test_runs_on_other_data_under_one_name_are_no_pair(key):
+    digests = {"tokenizer": "t", "stream/prose": "s", "task/planted": "p"}
+    reference = run("text", 7, {}, data_digests=digests)
+    with pytest.raises(PairingError, match=f"image and text, seed 7: digests of {key} differ"):
+        check_pair(run("image", 7, {}, data_digests=digests | {key: "other"}), reference, "flops")
+
+
+def test_streams_that_only_one_arm_reads_do_not_undo_a_pair():
+    reference = run("text", 7, {}, data_digests={"tokenizer": "t", "stream/prose": "s"})
+    treated = run("image", 7, {}, data_digests={"tokenizer": "t", "stream/pictures": "i"})
+    check_pair(treated, reference, "flops")
+
+
+def test_scores_over_differing_numbers_of_items_are_refused_for_that_endpoint_alone():
+    records = [
+        run(arm, seed, {ACCURACY: Score(0.5 + seed / 100, 256, True, 0.125), BITS: 2.0 + seed / 100})
+        for arm in ("text", "other")
+        for seed in range(3)
+    ]
+    scores = records[-1].scores | {ACCURACY: Score(0.6, 255, True, 0.125)}
+    found = by_name(changed(records, "other", 2, scores=scores))
+    (lost,) = found["other", "text", ACCURACY].excluded
+    assert (lost.seed, lost.refused) == (2, True)
+    assert lost.reason == "other and text, seed 2: planted/accuracy was scored on 255 and 256 items"
+    assert found["other", "text", ACCURACY].sample.seeds == (0, 1)
+    assert found["other", "text", ACCURACY].verdict == "inconclusive"
+    assert found["other", "text", BITS].complete

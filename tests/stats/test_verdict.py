@@ -12,7 +12,7 @@ from statsmodels.stats.power import TTestPower
 
 from ablate.stats import verdict
 from ablate.stats.paired import PairedSample, estimate
-from ablate.stats.verdict import detection_power, holm, judge, seeds_needed, tost_power
+from ablate.stats.verdict import detection_power, holm, judge, largest_sd, seeds_needed, tost_power
 
 
 def found(gains, margin):
@@ -153,3 +153,38 @@ def test_false_helps_or_hurts_is_at_most_alpha_over_the_whole_family():
         false += any(claim != "inconclusive" for claim in claims)
     assert false <= stats.binom.ppf(0.99, studies, 0.05)
     assert false > 0
+
+
+def test_the_largest_sd_of_the_designs_margins():
+    assert largest_sd(17, 0.005, power=tost_power(17, 0.007, 0.005)) == pytest.approx(0.007, rel=1e-8)
+    assert largest_sd(17, 0.005) < 0.007
+    assert largest_sd(5, 0.01) < 0.007 <= largest_sd(6, 0.01)
+
+
+@given(
+    st.integers(2, 200),
+    st.floats(1e-4, 10.0),
+    st.sampled_from([0.05, 0.5, 0.8, 0.95]),
+    st.sampled_from([0.05, 0.05 / 12]),
+)
+def test_the_largest_sd_just_has_the_power(pairs, margin, power, alpha):
+    sd = largest_sd(pairs, margin, power, alpha)
+    assert tost_power(pairs, sd * (1 - 1e-6), margin, alpha=alpha) >= power
+    assert tost_power(pairs, sd * (1 + 1e-6), margin, alpha=alpha) < power
+
+
+@pytest.mark.parametrize(
+    ("pairs", "margin", "power", "alpha"),
+    [
+        (1, 0.1, 0.8, 0.05),
+        (0, 0.1, 0.8, 0.05),
+        (5, 0.0, 0.8, 0.05),
+        (5, math.inf, 0.8, 0.05),
+        (5, 0.1, 1.0, 0.05),
+        (5, 0.1, 0.0, 0.05),
+        (5, 0.1, 0.8, 0.5),
+    ],
+)
+def test_the_largest_sd_refuses_what_makes_no_sense(pairs, margin, power, alpha):
+    with pytest.raises(ValueError):
+        largest_sd(pairs, margin, power, alpha)

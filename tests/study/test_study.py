@@ -88,7 +88,7 @@ def test_planned_and_spent_tokens_agree(done: Done) -> None:
         assert record.spent.positions == record.planned.positions
         for name in ("text_tokens", "caption_tokens", "media_positions"):
             planned, spent = getattr(record.planned, name), getattr(record.spent, name)
-            assert spent == pytest.approx(planned, rel=0.05)
+            assert spent == pytest.approx(planned, rel=0.02)
 
 
 def test_the_report_is_rendered_from_the_records(done: Done) -> None:

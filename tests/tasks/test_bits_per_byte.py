@@ -168,3 +168,14 @@ def test_unusable_documents_are_refused_by_name(tmp_path, write_rows) -> None:
         _load([], tmp_path)
     with pytest.raises(TaskError, match="max_documents is -1"):
         _load([path], tmp_path, max_documents=-1)
+
+
+def test_endpoints_are_known_before_any_document_is_scored(held_out, tmp_path, tokenizer, constant) -> None:
+    task = _load(held_out, tmp_path)
+    assert task.endpoints() == list(task.score(constant(), tokenizer, 4).scores)
+
+
+def test_a_document_longer_than_the_context_is_no_fault(held_out, tmp_path, tokenizer, constant) -> None:
+    task = _load(held_out, tmp_path)
+    task.check(tokenizer, 8)
+    assert task.score(constant(8), tokenizer, 4).scores

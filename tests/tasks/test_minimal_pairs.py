@@ -140,3 +140,21 @@ def test_a_sentence_longer_than_the_context_is_refused_before_anything_is_scored
     with pytest.raises(TaskError, match=r"pairs\.jsonl:2: 20 tokens"):
         load(PAIRS).score(model, tokenizer, 4)
     assert model.rows_seen == []
+
+
+@pytest.mark.parametrize("subset_field", ["", "UID"])
+def test_endpoints_are_known_before_any_pair_is_scored(load, tokenizer, constant, subset_field) -> None:
+    task = load(PAIRS, subset_field=subset_field)
+    assert task.endpoints() == list(task.score(constant(), tokenizer, 4).scores)
+
+
+def test_a_sentence_longer_than_the_context_is_refused_without_a_model_as_scoring_would(
+    load, tokenizer, constant
+) -> None:
+    task = load(PAIRS)
+    task.check(tokenizer, 20)
+    with pytest.raises(TaskError, match=r"pairs\.jsonl:2: 20 tokens") as early:
+        task.check(tokenizer, 19)
+    with pytest.raises(TaskError) as late:
+        task.score(constant(19), tokenizer, 4)
+    assert str(early.value) == str(late.value)

@@ -271,3 +271,38 @@ def test_a_choice_that_the_tokenizer_merges_into_the_question_is_refused(load, c
 
     with pytest.raises(TaskError, match=r"quiz\.jsonl:1: .*merges choice 'red'"):
         load(ROWS[:1]).score(constant(), Merging(), 4)
+
+
+@pytest.mark.parametrize("subset_field", ["", "part"])
+def test_endpoints_are_known_before_anything_is_scored(load, tokenizer, constant, subset_field) -> None:
+    task = load(ROWS, subset_field=subset_field)
+    assert task.endpoints() == list(task.score(constant(), tokenizer, 4).scores)
+
+
+def test_a_choice_that_exceeds_the_context_is_refused_without_a_model_as_scoring_would(
+    load, tokenizer, constant
+) -> None:
+    # A long question is cut; a choice and the space before it have to fit.
+    rows = [*ROWS[:1], {"question": "blah " * 20 + "so", "choices": ["y" * 31, "no"], "label": 0}]
+    load(rows).check(tokenizer, 32)
+    rows[1]["choices"][0] = "y" * 32
+    task = load(rows)
+    with pytest.raises(TaskError, match=r"quiz\.jsonl:2: 33 tokens to score do not fit") as early:
+        task.check(tokenizer, 32)
+    with pytest.raises(TaskError) as late:
+        task.score(constant(32), tokenizer, 4)
+    assert str(early.value) == str(late.value)
+
+
+def test_a_check_encodes_once(load, tokenizer) -> None:
+    calls = []
+
+    class Counting:
+        bos, eos, pad = 0, 1, 2
+
+        def encode(self, texts: list[str]) -> list[list[int]]:
+            calls.append(len(texts))
+            return tokenizer.encode(texts)
+
+    load(ROWS).check(Counting(), 32)
+    assert calls == [len(ROWS) + sum(len(row["choices"]) for row in ROWS)]

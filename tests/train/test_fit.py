@@ -67,6 +67,39 @@ def test_a_resumed_run_ends_in_the_same_weights_and_the_same_account(
     assert account.account.steps == 12
 
 
+def test_a_run_killed_after_its_last_step_is_not_trained_again(materials: Materials, tmp_path: Path) -> None:
+    """Scoring comes after training; what kills it must not cost the training."""
+    first, _ = train(materials, tmp_path)
+    chosen = next(one for one in expand_arms(materials.recipe) if one.name == "image")
+    inner = build_mixture(materials, chosen, 0)
+    dead = StopsAt(inner.columns, inner.text, inner.media, inner.context_length)
+    dead.last = 0
+    again, result = train(materials, tmp_path, mixture=dead)
+    assert weights_digest(again) == weights_digest(first)
+    assert result.account.steps == 12
+
+
+@pytest.mark.parametrize("arm", ["text", "image.captions_only"])
+def test_batches_prepared_by_workers_are_the_same(
+    prepared: Callable[..., Materials], tmp_path: Path, arm: str
+) -> None:
+    digests = [
+        weights_digest(
+            train(prepared(f"train.data_workers={workers}"), tmp_path / str(workers), arm=arm, steps=4)[0]
+        )
+        for workers in (0, 2)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_weights_that_the_last_step_ruined_are_a_divergence(
+    prepared: Callable[..., Materials], tmp_path: Path
+) -> None:
+    materials = prepared("train.learning_rate=1.0e30", "train.weight_decay=1.0e30")
+    _, result = train(materials, tmp_path, arm="text", steps=1)
+    assert result.diverged
+
+
 def test_a_checkpoint_holds_plain_values_and_tensors_only(materials: Materials, tmp_path: Path) -> None:
     train(materials, tmp_path)
     loaded = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
@@ -90,13 +123,12 @@ def test_microbatches_change_nothing_but_rounding(prepared: Callable[..., Materi
 
 
 def test_two_arms_of_a_seed_read_the_same_text_rows(materials: Materials, tmp_path: Path) -> None:
-    text, image = (
-        train(materials, tmp_path / arm, arm=arm)[1].account.text_rows for arm in ("text", "image")
-    )
-    assert set(text) == set(image) == {str(step) for step in range(1, 13) if is_digest_step(step)}
+    text, image = (train(materials, tmp_path / arm, arm=arm)[1].account.proof() for arm in ("text", "image"))
+    assert set(text) == set(image) == {str(step) for step in range(1, 13) if is_digest_step(step)} | {"12"}
     for step, columns in image.items():
-        assert columns
-        assert all(text[step][column] == digest for column, digest in columns.items())
+        shared = {column for column in columns if column.startswith("text/")}
+        assert len(shared) == 4
+        assert all(text[step][column] == columns[column] for column in shared)
 
 
 def test_digest_steps_come_within_a_fifth_of_any_end() -> None:

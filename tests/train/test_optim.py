@@ -46,7 +46,9 @@ def test_decay_touches_matrices_only() -> None:
     encoder = build_encoder({"name": "patches", "image_size": 32, "patch_size": 16}, width=4)
     model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.RMSNorm(4), encoder)
     optimizer = build_optimizer(model, TrainConfig(weight_decay=0.3))
-    decay = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    decay = {
+        id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]
+    }
     assert {name: decay[id(weight)] for name, weight in model.named_parameters()} == {
         "0.weight": 0.3,
         "1.weight": 0.3,
