@@ -45,7 +45,7 @@ class Encoder(nn.Module, ABC):
     Config: ClassVar[type]
     modality: ClassVar[str]
     pretraining: ClassVar[str] = ""
-    """What the weights saw before, for the record; empty means trained from scratch."""
+    """What the weights saw before, which the record discloses; empty means trained from scratch."""
 
     tokens_per_item: int
     """Tokens that one item becomes."""

@@ -9,12 +9,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ablate.data.content import FREE_BYTES, MAX_RATIO, Inflated, by_content, content_digest, digest_of
+from ablate.data.content import (
+    FREE_BYTES,
+    MAX_INFLATED,
+    MAX_RATIO,
+    Inflated,
+    by_content,
+    content_digest,
+    digest_of,
+)
 from ablate.data.errors import DataError
 from ablate.data.tar_index import index_tar
 
 MAX_DOCUMENT = 256 << 20
-"""Most bytes of one line of JSON or one text file."""
+"""Most bytes of one line of JSON, one text file or one cell of Parquet."""
 
 _FORMATS = {
     ".jsonl": "json",
@@ -61,7 +69,8 @@ def read_documents(paths: Sequence[Path], text_field: str, cache: Path) -> Itera
 
     Raises:
         DataError: names the file and line: unknown format, no document, not UTF-8, invalid JSON, no
-            field ``text_field`` or not a string, or an empty text.
+            field ``text_field`` or not a string, an empty text, or more text than a file of its size
+            may hold.
     """
     for path in by_content(paths, cache):
         empty = True
@@ -198,25 +207,67 @@ def _read_parquet(path: Path, field: str) -> Iterator[Document]:
         schema = file.schema_arrow
         if field not in schema.names:
             raise DataError(f"{path}: {missing_field(field, schema.names)}")
-        columns = [name for name in (field, "domain") if name in schema.names]
+        columns = [name for name in dict.fromkeys((field, "domain")) if name in schema.names]
         _check_parquet(path, file, columns)
-        number = 0
+        number = taken = 0
+        limit = _parquet_limit(path)
+        fallback = _domain_of(path)
         try:
-            for batch in file.iter_batches(batch_size=256, columns=columns):
-                texts = batch.column(field).to_pylist()
-                domains = batch.column("domain").to_pylist() if "domain" in columns else None
-                for at, text in enumerate(texts):
-                    domain = domains[at] if domains else _domain_of(path)
-                    yield _document(path, number, f"row {number}", text, domain, field)
-                    number += 1
+            for row in zip(*(_cells(file, name) for name in columns), strict=True):
+                for name, cell in zip(columns, row, strict=True):
+                    taken += _cell_bytes(path, number, name, cell)
+                if taken > limit:
+                    raise DataError(
+                        f"{path}: row {number}: inflates to more than {limit:,} bytes ({MAX_RATIO} times its "
+                        "size is allowed), as a decompression bomb does; write it as .jsonl if you trust it"
+                    )
+                domain = row[columns.index("domain")].as_py() if "domain" in columns else fallback
+                yield _document(path, number, f"row {number}", row[0].as_py(), domain, field)
+                number += 1
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not UTF-8 in or after row {number} ({error}); convert it") from error
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: damaged in or after row {number} ({error}); fetch it again") from error
 
 
+def _cells(file: Any, column: str) -> Iterator[Any]:
+    """The Arrow scalars of ``column``.
+
+    One stored value may stand for any number of rows (dictionary pages, DELTA_BYTE_ARRAY prefixes), so the
+    sizes in the metadata do not bound a batch of more than one row. A column that Arrow keeps as a
+    dictionary is not expanded, and each of its batches repeats the dictionary, so there batches are larger.
+    """
+    import pyarrow as pa
+
+    schema = file.schema_arrow
+    kept = pa.types.is_dictionary(schema.types[schema.names.index(column)])
+    for batch in file.iter_batches(batch_size=256 if kept else 1, columns=[column]):
+        yield from batch.column(0)
+
+
+def _cell_bytes(path: Path, number: int, column: str, cell: Any) -> int:
+    """Bytes of a string cell, told without making a Python string of it; 0 for null."""
+    if not cell.is_valid:
+        return 0
+    size: int = (cell.value if hasattr(cell, "dictionary") else cell).as_buffer().size
+    if size > MAX_DOCUMENT:
+        raise DataError(f"{path}: row {number}: {column!r} is longer than {MAX_DOCUMENT:,} bytes; split it")
+    return size
+
+
+def _parquet_limit(path: Path) -> int:
+    return min(MAX_INFLATED, max(FREE_BYTES, MAX_RATIO * path.stat().st_size))
+
+
 def _check_parquet(path: Path, file: Any, columns: list[str]) -> None:
-    limit = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+    import pyarrow as pa
+
+    for name in columns:
+        kind = file.schema_arrow.types[file.schema_arrow.names.index(name)]
+        held = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if held not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
+            raise DataError(f"{path}: column {name!r} is {kind}, not a string")
+    limit = _parquet_limit(path)
     for group in range(file.metadata.num_row_groups):
         parts = [file.metadata.row_group(group).column(at) for at in range(file.metadata.num_columns)]
         size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema in columns)

@@ -6,6 +6,7 @@ Formats: ustar, GNU (long names, base-256 sizes) and pax (POSIX.1-2001, section 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,12 @@ PICKLED = frozenset({"pkl", "pickle", "pyd", "pt", "pth", "joblib", "dill"})
 _SQUEEZED = frozenset({"gz", "zst", "xz", "bz2"})
 _FOREIGN = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
 _MAX_PAX = 1 << 20
-_INDEX_FORMAT = "tar-index-1"
+_PAX_DIGITS = len(str(_MAX_PAX))
+_OFFSET_DIGITS = 19
+"""Digits of the largest file offset, 2**63 - 1."""
+_OCTAL = re.compile(rb"[0-7]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_INDEX_FORMAT = "tar-index-2"
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,8 @@ def index_tar(path: Path, cache: Path) -> TarIndex:
 
     Raises:
         DataError: the tar is empty, cut short, damaged or compressed otherwise; or a member is a link,
-            a device, pickled, doubled, without extension, or named by an absolute path or with `..`.
+            a device, pickled, doubled, without extension, or named by an absolute path, with `..` or with
+            a control character.
     """
     digest = file_digest(path, cache)
     folder = cache / "tar"
@@ -164,7 +171,7 @@ def _write_index(source: Path, plain: Path, target: Path) -> None:
 
 
 def _pack(names: list[str]) -> np.ndarray:
-    # A tar name cannot hold NUL, so it parts names without escaping.
+    # Names with NUL are refused on reading, so it parts names without escaping.
     return np.frombuffer("\0".join(names).encode(), dtype=np.uint8)
 
 
@@ -211,7 +218,11 @@ def _headers(source: Path, file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
             )
         name, size, kind = _parse_header(source, header, last)
         name = pax.get("path", long_name or name)
-        size = int(pax["size"]) if pax.get("size", "").isdigit() else size
+        if _CONTROL.search(name):
+            raise DataError(
+                f"{source}: member {name!r} has a control character in its name; repack the shard"
+            )
+        size = _pax_size(source, pax, last) if pax.get("size") else size
         data, at = at + BLOCK, at + BLOCK + -(-size // BLOCK) * BLOCK
         if data + size > end:
             raise DataError(
@@ -249,11 +260,11 @@ def _check_end(source: Path, file: IO[bytes]) -> None:
 
 def _parse_header(source: Path, header: bytes, last: str) -> tuple[str, int, bytes]:
     try:
-        found = int(header[148:156].strip(b" \0") or b"-1", 8)
+        found = _octal(header[148:156])
         if found != sum(header) - sum(header[148:156]) + 8 * ord(" "):
             raise ValueError("checksum")
         field = header[124:136]
-        size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else int(field.strip(b" \0") or b"0", 8)
+        size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field)
     except ValueError as error:
         raise DataError(
             f"{source}: not a tar, or damaged: no valid header after {last}; fetch or write it again"
@@ -263,15 +274,34 @@ def _parse_header(source: Path, header: bytes, last: str) -> tuple[str, int, byt
     return _decoded(source, prefix + b"/" + name if prefix else name), size, header[156:157]
 
 
+def _octal(field: bytes) -> int:
+    digits = field.strip(b" \0")
+    # int() alone would also take a sign, underscores and a prefix; a negative size would lead backwards.
+    if not _OCTAL.fullmatch(digits):
+        raise ValueError("not octal")
+    return int(digits or b"0", 8)
+
+
+def _pax_size(source: Path, pax: dict[str, str], last: str) -> int:
+    size = pax["size"]
+    if not (size.isascii() and size.isdigit() and len(size) <= _OFFSET_DIGITS):
+        raise DataError(f"{source}: damaged pax header after {last} (size {size[:40]!r}); write it again")
+    return int(size)
+
+
 def _parse_pax(source: Path, body: bytes, last: str) -> dict[str, str]:
     records: dict[str, str] = {}
-    while body.strip(b"\0"):
-        length, _, rest = body.partition(b" ")
-        key, equals, value = rest[: int(length) - len(length) - 1 if length.isdigit() else 0].partition(b"=")
-        if not equals or not value.endswith(b"\n"):
+    body = body.rstrip(b"\0")
+    at = 0
+    while at < len(body):
+        digits, space, _ = body[at : at + _PAX_DIGITS + 1].partition(b" ")
+        length = int(digits) if space and digits.isdigit() else 0
+        key, equals, value = body[at + len(digits) + 1 : at + length].partition(b"=")
+        # The shortest record is "5 a=\n". A length of 0 would never end.
+        if not 5 <= length <= len(body) - at or not equals or not value.endswith(b"\n"):
             raise DataError(f"{source}: damaged pax header after {last}; fetch or write it again")
         records[_decoded(source, key)] = _decoded(source, value[:-1])
-        body = body[int(length) :]
+        at += length
     return records
 
 

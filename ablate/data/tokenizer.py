@@ -24,6 +24,12 @@ _USUAL = {
     "pad": (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>"),
 }
 _BATCH = 1024
+_PROBE = (
+    "The Quick brown fox's 0123456789 (50%)\n\tNa\u00efve caf\u00e9 \u00dcber \u6f22\u5b57 "
+    "\u304b\u306a \ud55c\uae00 \U0001f642  two  spaces [x] don't .\n"
+)
+"""What every tokenizer must give back. It is in composed form (NFC), which some byte-level tokenizers
+normalise to."""
 
 
 class TextTokenizer:
@@ -136,8 +142,8 @@ def load_tokenizer(path: Path) -> TextTokenizer:
     names; without padding or beginning the end token serves.
 
     Raises:
-        DataError: the file is missing or no tokenizer, has no end-of-text token, or would turn text
-            into a special token.
+        DataError: the file is missing or no tokenizer, has no end-of-text token, would turn text into a
+            special token, or does not give back the text it was given.
     """
     from tokenizers import Tokenizer
 
@@ -157,12 +163,27 @@ def load_tokenizer(path: Path) -> TextTokenizer:
             "its added_tokens, or name it as eos_token in a tokenizer_config.json beside it"
         )
     tokenizer = TextTokenizer(model, found["bos"] or eos, eos, found["pad"] or eos)
+    _check_lossless(file, tokenizer)
     for name in {found["bos"], eos, found["pad"]} - {None}:
         if name and model.token_to_id(name) in tokenizer.encode([name])[0]:
             raise DataError(
                 f"{file}: turns the text {name!r} into the special token; mark it as special in added_tokens"
             )
     return tokenizer
+
+
+def _check_lossless(file: Path, tokenizer: TextTokenizer) -> None:
+    # Bits per byte divides by the bytes of the text, which must be the text that the tokens stand for.
+    advice = (
+        "bits per byte would be wrong; use a byte-level or byte-fallback tokenizer without lossy normaliser"
+    )
+    try:
+        back = tokenizer.decode(tokenizer.encode([_PROBE])[0])
+    except Exception as error:  # tokenizers raises the bare class
+        raise DataError(f"{file}: cannot encode {_PROBE!r} ({error}); {advice}") from error
+    # Some tokenizers open every text with a space.
+    if back.removeprefix(" ") != _PROBE:
+        raise DataError(f"{file}: loses text: {_PROBE!r} came back as {back!r}; {advice}")
 
 
 def _named_beside(file: Path) -> dict[str, str]:

@@ -157,7 +157,7 @@ def _work(job: Job, connection: Connection) -> None:
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
-        expected = isinstance(error, ValueError | OSError)
+        expected = isinstance(error, ValueError | OSError) and not os.environ.get("ABLATE_TRACEBACK")
         text = _explain(error) if expected else traceback.format_exc()
         connection.send(Failed(job, text, expected))
 

@@ -15,6 +15,7 @@ from ablate.budget.ledger import Ledger
 from ablate.budget.plan import Plan, plan_study
 from ablate.materials import Materials, build_mixture, prepare
 from ablate.model.build import build_model
+from ablate.model.fusion import FusedModel
 from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import Transformer, weights_digest
 from ablate.recipe.load import recipe_digest
@@ -27,6 +28,7 @@ from ablate.train.account import Account
 from ablate.train.callbacks import Progress
 from ablate.train.device import device_type
 from ablate.train.fit import Fit, fit
+from encoders.base import Encoder
 
 SCORING_ROWS = 64
 """Sequences scored at a time; scores do not depend on it."""
@@ -119,7 +121,8 @@ def _score_again(record: RunRecord, materials: Materials, folder: Path) -> RunRe
     items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
     data = {name: digest for name, digest in record.data_digests.items() if not name.startswith("task/")}
     data |= _task_digests(materials)
-    record = dataclasses.replace(record, scores=scores, data_digests=data, notes=notes)
+    origin = {**record.provenance, "scored_at_commit": provenance()["commit"]}
+    record = dataclasses.replace(record, scores=scores, data_digests=data, notes=notes, provenance=origin)
     write_record(record, folder / "record.json")
     return record
 
@@ -155,11 +158,21 @@ def _train_and_score(
     scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
+    notes = [*pretraining_notes(model), *notes]
     digests = (initial, weights_digest(model.backbone))
     record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
     write_record(record, folder / "record.json")
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return record
+
+
+def pretraining_notes(model: FusedModel) -> list[str]:
+    """What encoders saw before this run: one that read text before leaks language supervision."""
+    return [
+        f"the encoder of {name} was pretrained on {encoder.pretraining}"
+        for name, encoder in model.encoders.items()
+        if isinstance(encoder, Encoder) and encoder.pretraining
+    ]
 
 
 def score(backbone: Transformer, materials: Materials) -> tuple[dict[str, Score], pd.DataFrame, list[str]]:

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.data import content
+from ablate.data import content, documents
 from ablate.data.documents import document_digest, documents_digest, read_documents
 from ablate.data.errors import DataError
 
@@ -205,6 +207,87 @@ def test_a_bomb_is_stopped(tmp_path, name, monkeypatch):
     path = write(tmp_path / name, lines({"text": "a" * 1000} for _ in range(8000)))
     assert path.stat().st_size * content.MAX_RATIO < 8_000_000
     refused(path, "inflates to more than")
+
+
+def parquet_bomb(path: Path, how: str, rows: int) -> Path:
+    """``rows`` texts of 1 MiB in a file of a few hundred bytes, its metadata counting one of them."""
+    text = "a" * (1 << 20)
+    if how == "delta":
+        table = pa.table({"text": [text] * rows})
+        pq.write_table(
+            table,
+            path,
+            compression="zstd",
+            use_dictionary=False,
+            column_encoding={"text": "DELTA_BYTE_ARRAY"},
+        )
+    else:
+        held = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))
+        pq.write_table(pa.table({"text": held}), path, compression="zstd", store_schema=how == "stored")
+    (chunk,) = (pq.ParquetFile(path).metadata.row_group(0).column(0),)
+    assert path.stat().st_size < 2000
+    assert chunk.total_uncompressed_size < 1.1 * (1 << 20)
+    return path
+
+
+@pytest.mark.parametrize("how", ["dictionary", "stored", "delta"])
+def test_a_parquet_bomb_is_stopped(tmp_path, how):
+    path = parquet_bomb(tmp_path / "a.parquet", how, 20_000 if how != "delta" else 80)
+    refused(path, r"row 64: inflates to more than 67,108,864 bytes")
+
+
+READ_TWO = """
+import itertools, pathlib, resource, sys
+import pyarrow.parquet
+from ablate.data.documents import read_documents
+path = pathlib.Path(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = list(itertools.islice(read_documents([path], "text", path.parent / "cache"), 2))
+assert [len(document.text) for document in found] == [1 << 20] * 2
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("how", ["dictionary", "stored", "delta"])
+def test_two_documents_of_a_parquet_bomb_take_the_memory_of_two(tmp_path, how):
+    path = parquet_bomb(tmp_path / "a.parquet", how, 20_000 if how != "delta" else 256)
+    run = subprocess.run(
+        [sys.executable, "-c", READ_TWO, str(path)], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 64 << 10  # KiB
+
+
+def test_a_parquet_domain_is_bounded_as_the_text_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "FREE_BYTES", 1 << 16)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["x"] * 400, "domain": ["d" * 50_000] * 400}), path, compression="zstd")
+    refused(path, "inflates to more than")
+
+
+def test_a_parquet_cell_longer_than_a_document_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "MAX_DOCUMENT", 10)
+    for name in ("text", "domain"):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"text": ["x", "x"], "domain": ["d", "d"], name: ["é" * 5, "é" * 6]}), path)
+        refused(path, f"row 1: '{name}' is longer than 10 bytes")
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_every_kind_of_parquet_string_is_read_over_many_row_groups(tmp_path, kind):
+    texts = [f"text {number} {number % 7}" for number in range(1500)]
+    table = pa.table({"text": pa.array(texts).cast(kind), "domain": pa.array(["x", "y"] * 750).cast(kind)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=400)
+    found = read(tmp_path / "a.parquet")
+    assert [d.text for d in found] == texts
+    assert [d.domain for d in found] == ["x", "y"] * 750
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.list_(pa.string()), pa.binary()], ids=str)
+def test_a_parquet_column_that_is_no_string_is_refused_before_it_is_read(tmp_path, kind):
+    pq.write_table(pa.table({"text": pa.array([None], kind)}), tmp_path / "a.parquet")
+    refused(tmp_path / "a.parquet", "column 'text' is .*, not a string")
 
 
 @given(st.text(), st.sampled_from([" ", "\n", "\t", "\r\n ", "\u00a0"]))

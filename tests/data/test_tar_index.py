@@ -5,9 +5,12 @@ import gzip
 import io
 import os
 import pickle
+import signal
 import tarfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -203,6 +206,90 @@ def test_a_doubled_member_and_one_without_extension_are_refused(tmp_path):
         index_tar(write_tar(tmp_path / "1.tar", [("a.txt", b"1"), ("a.txt", b"2")]), tmp_path / "cache")
     with pytest.raises(DataError, match=r"'README' is not named KEY\.EXTENSION"):
         index_tar(write_tar(tmp_path / "2.tar", [("README", b"1")]), tmp_path / "cache")
+
+
+def raw_entry(name: bytes, kind: bytes, body: bytes, size: bytes | None = None) -> bytes:
+    """One tar entry with a right checksum, whatever its size field says."""
+    header = bytearray(512)
+    header[: len(name)] = name
+    header[124:136] = (b"%011o" % len(body) if size is None else size).ljust(12, b"\0")
+    header[156:157] = kind
+    header[257:265] = b"ustar\00000"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + body + bytes(-len(body) % 512)
+
+
+def raw_tar(path: Path, *entries: bytes) -> Path:
+    path.write_bytes(b"".join(entries) + bytes(1024))
+    return path
+
+
+@contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Ends an endless loop as a failure instead of hanging the tests."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"0 a=b\nxx", b"4 =\n", b"999 a=b\n", b"-6 a=b\n", b"+6 a=b\n", b"6_0 a=b\n", b"9" * 5000 + b" a=b\n"],
+)
+def test_a_pax_record_of_impossible_length_is_refused_and_does_not_loop(tmp_path, body):
+    path = raw_tar(tmp_path / "x.tar", raw_entry(b"h", b"x", body), raw_entry(b"a.txt", b"0", b"1"))
+    with at_most(5), pytest.raises(DataError, match=r"x\.tar: damaged pax header after its beginning"):
+        index_tar(path, tmp_path / "cache")
+
+
+def test_the_shortest_pax_record_and_many_of_them_are_read(tmp_path):
+    path = raw_tar(
+        tmp_path / "x.tar", raw_entry(b"h", b"x", b"5 a=\n" * 200_000), raw_entry(b"a.txt", b"0", b"1")
+    )
+    with at_most(5):
+        assert contents(index_tar(path, tmp_path / "cache")) == {"a.txt": b"1"}
+
+
+@pytest.mark.parametrize(
+    "size", [b"-0000001000", b"+0000000001", b"0o000000001", b"0000_000001", b"00000000009"]
+)
+def test_a_size_that_is_not_plain_octal_is_refused_and_does_not_loop(tmp_path, size):
+    path = raw_tar(tmp_path / "x.tar", raw_entry(b"a.txt", b"0", b"1"), raw_entry(b"b/", b"5", b"", size))
+    with at_most(5), pytest.raises(DataError, match=r"no valid header after a\.txt"):
+        index_tar(path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("size", ["\u00b2", "\u0661", "-1", "1.5", "9" * 5000])
+def test_a_pax_size_is_ascii_digits_or_refused(tmp_path, size):
+    record = b" size=" + size.encode() + b"\n"
+    length = len(record) + 2
+    length = next(n for n in range(length - 1, length + 4) if len(str(n)) + len(record) == n)
+    path = raw_tar(
+        tmp_path / "x.tar", raw_entry(b"h", b"x", b"%d" % length + record), raw_entry(b"a.txt", b"0", b"1")
+    )
+    with pytest.raises(DataError, match=r"x\.tar: damaged pax header .*size"):
+        index_tar(path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\x1b", "\x7f", "\x85"])
+def test_a_control_character_in_a_name_is_refused_not_indexed_as_another_sample(tmp_path, character):
+    name = f"k{character}z.jpg".encode()
+    record = b"path=" + name + b"\n"
+    pax = b"%d " % (len(record) + 3) + record
+    entry = raw_entry(b"b.jpg", b"0", b"1")
+    for number, longer in enumerate([raw_entry(b"L", b"L", name + b"\0"), raw_entry(b"h", b"x", pax)]):
+        path = raw_tar(tmp_path / f"{number}.tar", longer, entry, raw_entry(b"a.jpg", b"0", b"2"))
+        with pytest.raises(DataError, match=rf"{number}\.tar: member 'k.*z\.jpg' has a control character"):
+            index_tar(path, tmp_path / "cache")
 
 
 def test_something_else_than_a_tar_is_named_for_what_it_is(tmp_path):

@@ -163,3 +163,70 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
         load_tokenizer(tmp_path / "tokenizer.json")
     with pytest.raises(DataError, match=r"missing\.json: cannot be read"):
         load_tokenizer(tmp_path / "missing.json")
+
+
+def lossy_file(path: Path, loss: str) -> Path:
+    """A tokenizer.json that loses text in the way ``loss`` names."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    model = Tokenizer.from_file(str(plain_file(path, [("</s>", True)])))
+    if loss == "lower":
+        model.normalizer = normalizers.Lowercase()
+    elif loss == "strip":
+        model.normalizer = normalizers.Strip()
+    elif loss == "accents":
+        model.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
+    elif loss == "spaces":
+        model.normalizer = normalizers.Replace("  ", " ")
+    else:
+        unknown = "[UNK]" if loss == "unknown" else "missing"
+        model = Tokenizer(models.WordLevel({"[UNK]": 0, "The": 1, "fox": 2}, unk_token=unknown))
+        model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        model.decoder = decoders.WordPiece()
+        model.add_special_tokens([AddedToken("</s>", special=True)])
+    path.write_text(model.to_str())
+    return path
+
+
+@pytest.mark.parametrize("loss", ["lower", "strip", "accents", "spaces", "unknown", "no unknown"])
+def test_a_tokenizer_that_loses_text_is_refused_with_what_came_back(tmp_path, loss):
+    path = lossy_file(tmp_path / "tokenizer.json", loss)
+    with pytest.raises(DataError, match=r"bits per byte .* byte-level or byte-fallback") as caught:
+        load_tokenizer(path)
+    assert str(path) in str(caught.value)
+    assert ("came back as" in str(caught.value)) == (loss != "no unknown")
+
+
+def test_a_tokenizer_that_opens_every_text_with_a_space_is_taken(tmp_path):
+    from tokenizers import Tokenizer, pre_tokenizers
+
+    path = plain_file(tmp_path / "tokenizer.json", [("</s>", True)])
+    model = Tokenizer.from_file(str(path))
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    path.write_text(model.to_str())
+    found = load_tokenizer(path)
+    assert found.decode(found.encode(["a"])[0]) == " a"
+
+
+def test_a_byte_fallback_tokenizer_is_taken(tmp_path):
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+    vocabulary = {"<unk>": 0, **{f"<0x{byte:02X}>": byte + 1 for byte in range(256)}, "\u2581": 257, "a": 258}
+    model = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    model.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    model.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    model.add_special_tokens([AddedToken("</s>", special=True)])
+    (tmp_path / "tokenizer.json").write_text(model.to_str())
+    found = load_tokenizer(tmp_path / "tokenizer.json")
+    assert found.decode(found.encode(["a \u6f22"])[0]) == "a \u6f22"
+
+
+@pytest.mark.parametrize("vocabulary", [SMALLEST_VOCABULARY, 300, 1000])
+def test_a_trained_tokenizer_passes_the_check_on_loading(tmp_path, vocabulary):
+    trained = train_tokenizer(corpus(), vocabulary, tmp_path / "cache", "c")
+    trained.save(tmp_path)
+    assert load_tokenizer(tmp_path).digest == trained.digest

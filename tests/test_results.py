@@ -1,0 +1,75 @@
+"""What is committed under results/ says what the README claims of it."""
+
+from pathlib import Path
+
+import pytest
+
+from ablate.record import RunRecord
+from ablate.report.load import load_records, read_header
+from ablate.report.study import render
+from ablate.stats.binomial import chance_interval
+
+RESULTS = Path(__file__).parents[1] / "results"
+STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.json"))
+PLANTED = [path for path in STUDIES if path.name.startswith("quickstart")]
+
+
+def records(study: Path) -> list[RunRecord]:
+    return load_records(study, read_header(study))
+
+
+def test_the_studies_of_the_readme_are_there() -> None:
+    assert {"quickstart", "quickstart_two_thirds", "text_vs_image_cpu"} <= {path.name for path in STUDIES}
+
+
+@pytest.mark.parametrize("study", PLANTED, ids=lambda path: path.name)
+def test_the_instrument_sees_on_every_seed(study: Path) -> None:
+    """The image arm answers what only pictures show."""
+    seen = [record.scores["planted/accuracy"].value for record in records(study) if record.arm == "image"]
+    assert len(seen) == len(read_header(study).seeds)
+    assert min(seen) >= 0.7
+
+
+@pytest.mark.parametrize("study", PLANTED, ids=lambda path: path.name)
+def test_the_instrument_sees_nothing_where_there_is_nothing(study: Path) -> None:
+    """Every placebo run is inside the binomial interval of guessing, Bonferroni over all of them."""
+    scores = [record.scores["planted/accuracy"] for record in records(study) if record.arm != "image"]
+    assert {score.items for score in scores} == {256}
+    low, high = chance_interval(256, 1 / 8, len(scores))
+    assert all(low <= score.value <= high for score in scores)
+
+
+def test_two_thirds_of_the_budget_are_enough_for_ten_seeds() -> None:
+    whole, part = (read_header(RESULTS / name) for name in ("quickstart", "quickstart_two_thirds"))
+    assert len(part.seeds) == 10
+    steps = {name: records(RESULTS / name)[0].planned.steps for name in (whole.study, part.study)}
+    assert steps[part.study] <= steps[whole.study] * 2 / 3
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_committed_tables_are_what_their_records_give(study: Path) -> None:
+    rendered = render(read_header(study), records(study))
+    assert rendered.refusals == []
+    for name, text in rendered.files.items():
+        if name.endswith((".md", ".csv")):
+            assert (study / name).read_text(encoding="utf-8") == text, name
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_committed_pairs_are_matched_within_one_percent(study: Path) -> None:
+    base = {
+        record.seed: record.spent.total_flops
+        for record in records(study)
+        if record.arm == read_header(study).baseline
+    }
+    for record in records(study):
+        assert abs(record.spent.total_flops / base[record.seed] - 1) <= 0.01
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_nothing_in_the_records_names_a_machine(study: Path) -> None:
+    for path in study.glob("**/*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert "/home/" not in text
+        assert "/work/" not in text
+        assert "/tmp/" not in text
