@@ -4,6 +4,7 @@
 at little cost.
 """
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
     training |= {name: material.captions.digests for name, material in media.items()}
     for task in tasks.values():
         refuse_training_overlap(training, task.texts())
+        task.check(tokenizer, recipe.model.context_length)
+    _refuse_unknown_endpoints(recipe, tasks)
     digests = {
         "tokenizer": tokenizer.digest,
         **{f"stream/{name}": file.digest for name, file in token_files.items()},
@@ -109,6 +112,18 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
         **{f"task/{name}": task.digest for name, task in tasks.items()},
     }
     return Materials(recipe, tokenizer, token_files, media, tasks, digests)
+
+
+def _refuse_unknown_endpoints(recipe: Recipe, tasks: dict[str, Task]) -> None:
+    """Refuse an endpoint that no task will score, such as a subset with a typo: only the items tell."""
+    known = [endpoint for task in tasks.values() for endpoint in task.endpoints()]
+    for name in (recipe.endpoints.primary, *recipe.endpoints.margins):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            raise DataError(
+                f"{recipe.study}: no task scores the endpoint {name!r}; near it: "
+                f"{', '.join(near) or ', '.join(known[:8])}"
+            )
 
 
 def refuse_undecodable(materials: Materials) -> None:

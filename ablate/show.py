@@ -129,6 +129,27 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
         f"{_duration(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
     )
+    for line in _power_lines(recipe, plans):
+        out.print(line)
+
+
+def _power_lines(recipe: Recipe, plans: "list[Plan]") -> list[str]:
+    """What sd of paired differences the seeds and margins of the recipe can decide with."""
+    from ablate.stats.verdict import ALPHA, largest_sd
+
+    pairs = len(recipe.seeds)
+    media = [plan.arm for plan in plans if plan.arm.mirrors is None and plan.arm.name != recipe.baseline]
+    shuffled = [plan.arm for plan in plans if plan.arm.control == "shuffled"]
+    family = max(1, (len(media) + len(shuffled)) * len(recipe.endpoints.margins))
+    if pairs < 2:
+        return ["One seed decides nothing: there is no interval. State more seeds."]
+    strict = ALPHA / family
+    return [
+        f"{pairs} seeds declare {name} equivalent within {margin:g} with power 0.8 while the sd of paired "
+        f"differences stays below {largest_sd(pairs, margin):.2g} ({largest_sd(pairs, margin, alpha=strict):.2g} "
+        f"at the strictest step of Holm over {family} contrasts); measure it with recipes/aa.yaml."
+        for name, margin in recipe.endpoints.margins.items()
+    ]
 
 
 def _parts(plans: list["Plan"]) -> list[str]:
