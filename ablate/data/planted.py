@@ -35,7 +35,7 @@ from ablate.data.planted_text import (
 )
 from ablate.recipe.schema import PlantedConfig
 
-GENERATOR = 5
+GENERATOR = 4
 """Raised whenever the same config would give other files; part of the cache key."""
 
 NAMING_SHARE = (1, 2)
@@ -45,9 +45,8 @@ are as many as entities and attribute values are few, so names need most of the 
 ATTRIBUTE_WEIGHTS = {COLOUR: 9, "shape": 1, "pattern": 1, "place": 1}
 """How often captions and facts state each attribute, relative to one another."""
 
-PROSE_SHARE = (1, 9)
-"""Share of the documents that are ordinary prose. They are longer than the others: about a quarter of the
-tokens."""
+PROSE_SHARE = (1, 4)
+"""Share of the documents that are ordinary prose; their tokens are about the same share."""
 
 MENTION_SHARE = (1, 50)
 """Share of the documents that mention entities of both kinds without any attribute."""
@@ -61,7 +60,7 @@ FEWEST_HELD_OUT = 256
 SMALLEST_PICTURE = 32
 LARGEST_PICTURE = 512
 
-_FEWEST_FACTS, _MOST_FACTS = 1, 2
+_FEWEST_FACTS, _MOST_FACTS = 3, 7
 
 
 class PlantedError(ValueError):
@@ -247,20 +246,24 @@ def _fewest_documents(known: int) -> int:
     documents = 2
     while True:
         facts, _, _ = _document_counts(documents)
-        if facts * _FEWEST_FACTS >= known:
+        if (facts - facts // 3) * _FEWEST_FACTS + facts // 3 >= known:
             return documents
         documents += 1
 
 
 def _fact_documents(known: list[Entity], count: int, draws: Draws) -> Iterator[str]:
-    """Documents of one or two facts, as short as the questions that ask for them.
+    """Documents of several facts, of which every third states everything about one entity.
 
     Facts are dealt from a deck that holds each as often as its attribute weighs. Every entity's colour
     lies on top of the first deck, so that none goes unstated.
     """
     deck = _endless_deck(known, draws)
-    for _ in range(count):
-        dealt = islice(deck, draws.between(_FEWEST_FACTS, _MOST_FACTS))
+    for number in range(count):
+        alone = number % 3 == 2
+        dealt = list(islice(deck, 1 if alone else draws.between(_FEWEST_FACTS, _MOST_FACTS)))
+        if alone:
+            entity, first = dealt[0]
+            dealt += [(entity, attribute) for attribute in draws.shuffled(ATTRIBUTES) if attribute != first]
         yield " ".join(
             fact(attribute, entity.name, entity.values[attribute], draws, opening=place == 0)
             for place, (entity, attribute) in enumerate(dealt)
@@ -277,7 +280,7 @@ def _endless_deck(known: list[Entity], draws: Draws) -> Iterator[tuple[Entity, s
 def _mention_documents(entities: list[Entity], count: int, draws: Draws) -> Iterator[str]:
     turns = cycle(draws.shuffled(entity.name for entity in entities))
     for _ in range(count):
-        names = islice(turns, draws.between(1, 2))
+        names = islice(turns, draws.between(2, 4))
         yield " ".join(mention(name, draws, opening=place == 0) for place, name in enumerate(names))
 
 

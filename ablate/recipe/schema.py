@@ -155,7 +155,7 @@ class PlantedConfig:
     """Pixels per side of a rendered picture."""
     images_per_entity: int = 2
     """Renderings of each entity, different in noise, place and scale."""
-    documents: int = 12000
+    documents: int = 6000
     """Text documents: facts about the entities that are not held out, among ordinary prose."""
     captions_per_image: int = 8
     """Captions of each picture: some name the entity, some state an attribute, none does both."""
