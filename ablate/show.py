@@ -133,7 +133,7 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         out.print(line)
 
 
-def _power_lines(recipe: Recipe, plans: "list[Plan]") -> list[str]:
+def _power_lines(recipe: "Recipe", plans: "list[Plan]") -> list[str]:
     """What sd of paired differences the seeds and margins of the recipe can decide with."""
     from ablate.stats.verdict import ALPHA, largest_sd
 
