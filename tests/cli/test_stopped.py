@@ -59,7 +59,7 @@ def test_a_full_store_disk_costs_no_finished_run_and_the_same_command_goes_on(
 ) -> None:
     filler = fill(small_disk)
     with filler.open("r+b") as some:
-        some.truncate((2 << 20) - (1 << 18))  # enough for the text arm, too little for the one with pictures
+        some.truncate((2 << 20) - (1 << 19))  # enough for the text arm, too little for the one with pictures
     store, results = small_disk / "store", tmp_path / "results"
     command = ["run", own.recipe, "--store", store, "--results", results, "--cache", cache, *ONE]
     ablate(*command).refuses("image seed 0", f"{store}: the disk is full", "free some space there")

@@ -86,9 +86,10 @@ def test_the_ledgers_of_a_pair_agree_within_one_percent(done: Done) -> None:
 def test_planned_and_spent_tokens_agree(done: Done) -> None:
     for record in done.records.values():
         assert record.spent.positions == record.planned.positions
-        for name in ("text_tokens", "caption_tokens", "media_positions"):
+        assert record.spent.text_tokens == pytest.approx(record.planned.text_tokens, rel=0.005)
+        for name in ("caption_tokens", "media_positions"):  # which captions are drawn differs between seeds
             planned, spent = getattr(record.planned, name), getattr(record.spent, name)
-            assert spent == pytest.approx(planned, rel=0.02)
+            assert spent == pytest.approx(planned, rel=0.05)
 
 
 def test_the_report_is_rendered_from_the_records(done: Done) -> None:
@@ -180,7 +181,7 @@ def command(recipe: Path, done: Done, folder: Path, *overrides: str) -> list[str
 
 @pytest.mark.slow
 def test_killed_in_mid_run_it_ends_in_the_same_weights(done: Done, tiny_file: Path, tmp_path: Path) -> None:
-    overrides = ("seeds=[0]", "budget.steps=400", "arms.image.controls=[]")
+    overrides = ("seeds=[0]", "budget.steps=800", "arms.image.controls=[]", "train.checkpoint_every=0.5")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(
