@@ -71,7 +71,7 @@ def test_a_command_of_the_readme_works(line: str, folder: Path) -> None:
     if words[0] == "run" or words[:2] == ["plan", "mine.yaml"]:
         words += SMALLER[words[1]]
     if words[:2] == ["bench", "step"]:
-        words += ["--layers", "1", "--width", "64", "--heads", "2", "--steps", "2", "--rounds", "1"]
+        words += ["--layers", "1", "--width", "64", "--heads", "2", "--steps", "2", "--rounds", "2"]
     if words[:2] == ["bench", "data"]:
         words += ["--seconds", "0.1"]
     done = run([sys.executable, "-m", "ablate.cli", *words], folder)

@@ -59,8 +59,11 @@ def measure_step(shape: StepBench) -> list[Measurement]:
         mixture = Mixture(
             Columns({"text": shape.rows}, ("text",), 1, "flops"), {"text": text}, {}, shape.context_length
         )
-        for _ in range(shape.rounds):
-            framework.append(_framework(shape, config, mixture, Path(folder)))
+        for number in range(shape.rounds):
+            # A folder of its own: a run that finds its last checkpoint trains nothing.
+            place = Path(folder) / str(number)
+            place.mkdir()
+            framework.append(_framework(shape, config, mixture, place))
             bare.append(_bare(shape, config, mixture, masked=True))
             plain.append(_bare(shape, config, mixture, masked=False))
     reference = statistics.median(bare)
