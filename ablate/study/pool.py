@@ -46,8 +46,7 @@ class Failed:
 
     job: Job
     error: str
-    expected: bool
-    """Whether the error is one of ours, whose message says everything; else it is a traceback."""
+    """The message, or a traceback where the error is not one of ours."""
 
 
 Event = Started | Moved | Finished | Failed
@@ -139,9 +138,7 @@ def _receive(connection: Connection, job: Job, process: BaseProcess) -> Event:
         process.join()
         code = process.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Failed(
-            job, f"the process of this run ended with {how}; run the study again to resume it", True
-        )
+        return Failed(job, f"the process of this run ended with {how}; run the study again to resume it")
 
 
 def _work(job: Job, connection: Connection) -> None:
@@ -159,7 +156,7 @@ def _work(job: Job, connection: Connection) -> None:
     except Exception as error:
         expected = isinstance(error, ValueError | OSError) and not os.environ.get("ABLATE_TRACEBACK")
         text = _explain(error) if expected else traceback.format_exc()
-        connection.send(Failed(job, text, expected))
+        connection.send(Failed(job, text))
 
 
 def _explain(error: Exception) -> str:
