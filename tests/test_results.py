@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from ablate.recipe.load import load_recipe, recipe_digest
 from ablate.record import RunRecord
 from ablate.report.load import load_records, read_header
 from ablate.report.study import render
 from ablate.stats.binomial import chance_interval
 
 RESULTS = Path(__file__).parents[1] / "results"
+RECIPES = RESULTS.parent / "recipes"
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.json"))
 PLANTED = [path for path in STUDIES if path.name.startswith("quickstart")]
 
@@ -20,7 +22,23 @@ def records(study: Path) -> list[RunRecord]:
 
 
 def test_the_studies_of_the_readme_are_there() -> None:
-    assert {"quickstart", "text_vs_image_cpu"} <= {path.name for path in STUDIES}
+    assert {"quickstart", "quickstart_two_thirds", "text_vs_image_cpu"} <= {path.name for path in STUDIES}
+
+
+def test_the_quickstart_has_half_its_budget_to_spare() -> None:
+    """Ten seeds pass with two thirds of the steps that the recipe gives, and otherwise the same recipe."""
+    spare = read_header(RESULTS / "quickstart_two_thirds")
+    shipped = load_recipe(RECIPES / "quickstart.yaml", [])
+    assert len(spare.seeds) == 10
+    kept = load_recipe(
+        RECIPES / "quickstart.yaml",
+        [
+            "study=quickstart_two_thirds",
+            "seeds=[0,1,2,3,4,5,6,7,8,9]",
+            f"budget.steps={shipped.budget.steps * 2 // 3}",
+        ],
+    )
+    assert spare.recipe_digest == recipe_digest(kept)
 
 
 @pytest.mark.parametrize("study", PLANTED, ids=lambda path: path.name)

@@ -35,7 +35,7 @@ from ablate.data.planted_text import (
 )
 from ablate.recipe.schema import PlantedConfig
 
-GENERATOR = 4
+GENERATOR = 5
 """Raised whenever the same config would give other files; part of the cache key."""
 
 NAMING_SHARE = (1, 2)
@@ -61,6 +61,7 @@ SMALLEST_PICTURE = 32
 LARGEST_PICTURE = 512
 
 _FEWEST_FACTS, _MOST_FACTS = 3, 7
+_ALONE_EVERY = 8
 
 
 class PlantedError(ValueError):
@@ -246,20 +247,21 @@ def _fewest_documents(known: int) -> int:
     documents = 2
     while True:
         facts, _, _ = _document_counts(documents)
-        if (facts - facts // 3) * _FEWEST_FACTS + facts // 3 >= known:
+        alone = -(-facts // _ALONE_EVERY)
+        if (facts - alone) * _FEWEST_FACTS + alone >= known:
             return documents
         documents += 1
 
 
 def _fact_documents(known: list[Entity], count: int, draws: Draws) -> Iterator[str]:
-    """Documents of several facts, of which every third states everything about one entity.
+    """Documents of several facts, of which every eighth states everything about one entity.
 
     Facts are dealt from a deck that holds each as often as its attribute weighs. Every entity's colour
     lies on top of the first deck, so that none goes unstated.
     """
     deck = _endless_deck(known, draws)
     for number in range(count):
-        alone = number % 3 == 2
+        alone = number % _ALONE_EVERY == 2
         dealt = list(islice(deck, 1 if alone else draws.between(_FEWEST_FACTS, _MOST_FACTS)))
         if alone:
             entity, first = dealt[0]

@@ -342,7 +342,7 @@ def fact(attribute: str, name: str, value: str, draws: Draws, *, opening: bool) 
     wordings = FACTS[attribute]
     if opening:
         wordings = tuple(wording for wording in wordings if not wording.startswith("<name>"))
-    plainest = draws.below(4) == 0
+    plainest = draws.below(2) == 0
     wording = wordings[0] if plainest else draws.pick(wordings)
     return expand(wording, draws, {"name": name, "value": value})
 
