@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from encoders.media_spec import MediaSpec
+
 
 @dataclass(frozen=True)
 class Flops:
@@ -44,19 +46,21 @@ class Encoder(nn.Module, ABC):
 
     Config: ClassVar[type]
     modality: ClassVar[str]
-    pretraining: ClassVar[str] = ""
-    """What the weights saw before, which the record discloses; empty means trained from scratch."""
 
+    spec: MediaSpec
+    """What it reads: `spec.shape` is the shape of one decoded item."""
     tokens_per_item: int
     """Tokens that one item becomes."""
-    item_shape: tuple[int, ...]
-    """Shape of one decoded item, for instance ``(3, 32, 32)``."""
     target_width: int
     """Width of a next-patch target."""
+    pretraining: str = ""
+    """What the weights saw before, which the record discloses; empty means trained from scratch."""
+    feature_width: int = 0
+    """Of an encoder with a frozen trunk: width of its features, which can be computed once. Else 0."""
 
     @abstractmethod
     def forward(self, media: Tensor) -> Tensor:
-        """Encode ``media`` uint8 or float[items, *item_shape] as float[items, tokens_per_item, width]."""
+        """Encode ``media`` uint8 or float[items, *spec.shape] as float[items, tokens_per_item, width]."""
 
     @abstractmethod
     def targets(self, media: Tensor) -> Tensor:
@@ -65,4 +69,16 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def flops_per_item(self) -> Flops:
-        """FLOPs of one item, forward and backward."""
+        """FLOPs of one item, forward and backward; a frozen trunk has no backward pass."""
+
+    def trunk_flops_per_item(self) -> Flops:
+        """The part of `flops_per_item` that a frozen trunk takes: what cached features save."""
+        return Flops(0, 0)
+
+    def features(self, media: Tensor) -> Tensor:
+        """The frozen trunk: ``media`` as float32[items, tokens_per_item, feature_width], without gradient."""
+        raise NotImplementedError(f"{type(self).__name__} has no frozen trunk")
+
+    def from_features(self, features: Tensor) -> Tensor:
+        """What follows a frozen trunk: its features as float[items, tokens_per_item, width]."""
+        raise NotImplementedError(f"{type(self).__name__} has no frozen trunk")

@@ -1,5 +1,9 @@
-"""Linear patch projection: the default image encoder, which has read no text."""
+"""Linear maps of patches: what they share in every modality, and the default image encoder.
 
+It has read no text.
+"""
+
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,18 +11,31 @@ import torch
 from torch import Tensor, nn
 
 from encoders.base import Encoder, Flops, linear_flops
+from encoders.media_spec import ImageSpec
 
 EMBEDDING_STD = 0.02
 """Standard deviation of the backbone's token embeddings at init; encoders start at that scale."""
 
 
+def check_positive(**values: float) -> None:
+    """Raise ValueError that names the first of ``values`` which is not above 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(
+                f"{name} is {value}; use {'a positive number' if name == 'seconds' else '1 or more'}"
+            )
+
+
+def check_divides(whole: str, size: int, part: str, by: int) -> None:
+    """Raise ValueError unless whole parts fill ``size``."""
+    if by < 1 or size < by or size % by:
+        nearest = max(1, round(size / max(by, 1))) * max(by, 1)
+        raise ValueError(f"{whole} {size} is not a positive multiple of {part} {by}; use {whole} {nearest}")
+
+
 def check_patch_grid(image_size: int, patch_size: int) -> None:
     """Raise ValueError unless whole patches tile the image."""
-    if patch_size < 1 or image_size < patch_size or image_size % patch_size:
-        raise ValueError(
-            f"image_size {image_size} is not a positive multiple of patch_size {patch_size}; "
-            f"use image_size {max(1, round(image_size / max(patch_size, 1))) * max(patch_size, 1)}"
-        )
+    check_divides("image_size", image_size, "patch_size", patch_size)
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -47,6 +64,35 @@ def normalised(patches: Tensor) -> Tensor:
     return (patches - mean) / (variance + 1e-4).sqrt()
 
 
+class LinearPatches(Encoder):
+    """One linear map per patch and a learned vector per place; a subclass says how items are cut."""
+
+    def __init__(self, tokens: int, values: int, width: int) -> None:
+        """Map ``tokens`` patches of ``values`` values each to ``width``."""
+        super().__init__()
+        self.width = width
+        self.target_width = values
+        self.tokens_per_item = tokens
+        self.project = nn.Linear(values, width, bias=False)
+        self.place = nn.Parameter(torch.empty(tokens, width))
+        nn.init.normal_(self.project.weight, std=EMBEDDING_STD / values**0.5)
+        nn.init.normal_(self.place, std=EMBEDDING_STD)
+
+    @abstractmethod
+    def cut(self, media: Tensor) -> Tensor:
+        """Scaled values of ``media`` as float32[items, tokens_per_item, target_width]."""
+
+    def forward(self, media: Tensor) -> Tensor:
+        projected: Tensor = self.project(self.cut(media))
+        return projected + self.place.to(projected.dtype)
+
+    def targets(self, media: Tensor) -> Tensor:
+        return normalised(self.cut(media))
+
+    def flops_per_item(self) -> Flops:
+        return linear_flops(self.tokens_per_item, self.target_width, self.width, input_gradient=False)
+
+
 @dataclass(frozen=True)
 class PatchesConfig:
     """Settings of `Patches`."""
@@ -60,30 +106,20 @@ class PatchesConfig:
         check_patch_grid(self.image_size, self.patch_size)
 
 
-class Patches(Encoder):
-    """One linear map per patch and a learned vector per place (Fuyu, Bavishi et al. 2023)."""
+class Patches(LinearPatches):
+    """Square patches of a picture (Fuyu, Bavishi et al. 2023): uint8[items, 3, size, size] to tokens.
+
+    Tokens and places are in reading order.
+    """
 
     Config: ClassVar[type] = PatchesConfig
     modality: ClassVar[str] = "image"
 
     def __init__(self, config: PatchesConfig, width: int) -> None:
-        super().__init__()
+        side = config.image_size // config.patch_size
+        super().__init__(side**2, 3 * config.patch_size**2, width)
         self.config = config
-        self.width = width
-        self.target_width = 3 * config.patch_size**2
-        self.tokens_per_item = (config.image_size // config.patch_size) ** 2
-        self.item_shape = (3, config.image_size, config.image_size)
-        self.project = nn.Linear(self.target_width, width, bias=False)
-        self.place = nn.Parameter(torch.empty(self.tokens_per_item, width))
-        nn.init.normal_(self.project.weight, std=EMBEDDING_STD / self.target_width**0.5)
-        nn.init.normal_(self.place, std=EMBEDDING_STD)
+        self.spec = ImageSpec(config.image_size)
 
-    def forward(self, media: Tensor) -> Tensor:
-        projected: Tensor = self.project(patchify(scaled(media), self.config.patch_size))
-        return projected + self.place.to(projected.dtype)
-
-    def targets(self, media: Tensor) -> Tensor:
-        return normalised(patchify(scaled(media), self.config.patch_size))
-
-    def flops_per_item(self) -> Flops:
-        return linear_flops(self.tokens_per_item, self.target_width, self.width, input_gradient=False)
+    def cut(self, media: Tensor) -> Tensor:
+        return patchify(scaled(media), self.config.patch_size)

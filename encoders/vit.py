@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.base import Encoder, Flops, linear_flops
-from encoders.patches import EMBEDDING_STD, check_patch_grid, normalised, patchify, scaled
+from encoders.media_spec import ImageSpec
+from encoders.patches import (
+    EMBEDDING_STD,
+    check_divides,
+    check_patch_grid,
+    check_positive,
+    normalised,
+    patchify,
+    scaled,
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,8 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         check_patch_grid(self.image_size, self.patch_size)
-        if self.layers < 1:
-            raise ValueError(f"layers is {self.layers}; use 1 or more")
-        if self.heads < 1 or self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        check_positive(layers=self.layers)
+        check_divides("width", self.width, "heads", self.heads)
 
 
 class EncoderBlock(nn.Module):
@@ -67,7 +74,10 @@ class EncoderBlock(nn.Module):
 
 
 class ViT(Encoder):
-    """Vision transformer over patches (Dosovitskiy et al. 2021), every token kept, none pooled."""
+    """Vision transformer over patches (Dosovitskiy et al. 2021), every token kept, none pooled.
+
+    It maps uint8[items, 3, size, size] to tokens in reading order.
+    """
 
     Config: ClassVar[type] = ViTConfig
     modality: ClassVar[str] = "image"
@@ -78,7 +88,7 @@ class ViT(Encoder):
         self.output_width = width
         self.target_width = 3 * config.patch_size**2
         self.tokens_per_item = (config.image_size // config.patch_size) ** 2
-        self.item_shape = (3, config.image_size, config.image_size)
+        self.spec = ImageSpec(config.image_size)
         self.embed = nn.Linear(self.target_width, config.width)
         self.place = nn.Parameter(torch.empty(self.tokens_per_item, config.width))
         self.blocks = nn.ModuleList(EncoderBlock(config.width, config.heads) for _ in range(config.layers))
