@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ablate.data.planted_text import Draws
+from ablate.data.planted_draws import Draws
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (240, 35, 60),

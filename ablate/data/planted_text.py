@@ -5,68 +5,36 @@ of the grammar's productions for it. Everything is drawn by integer arithmetic f
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
-from ablate.seeding import stream_seed
-
-T = TypeVar("T")
+from ablate.data.planted_draws import Draws
 
 COLOUR = "colour"
-"""The attribute that the questions ask for."""
+
+ASKED = {"image": COLOUR, "audio": "sound", "video": "motion", "sensor": "gesture"}
+"""Modality to the attribute that its questions ask for; in the order of the modalities everywhere."""
+
+PICTURE_ATTRIBUTES = (COLOUR, "shape", "pattern", "place")
+"""Everything about an entity that a picture shows."""
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     COLOUR: ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"),
     "shape": ("circle", "square", "triangle", "cross"),
     "pattern": ("plain", "striped", "spotted", "checked"),
     "place": ("left", "right", "top", "bottom"),
+    "sound": ("chime", "horn", "flute", "siren", "buzz", "hiss", "hum", "chirp"),
+    "motion": ("upward", "downward", "leftward", "rightward", "growing", "shrinking", "circling", "still"),
+    "gesture": ("wave", "push", "pull", "lift", "twist", "knock", "sweep", "shake"),
 }
 """Attribute to its value words, all different from one another."""
 
-QUESTION = "The colour of <name> is"
-"""The question put to a text-only model; one wording of the facts begins with exactly this."""
+CHOICES = 8
+"""Values of every attribute that is asked for."""
 
 
-class Draws:
-    """A stream of integers that is the same with every NumPy version and platform.
-
-    NumPy keeps a bit generator's raw stream fixed but not what `Generator`'s methods make of it
-    (NEP 19), so choices and permutations are made here, without floating point.
-    """
-
-    def __init__(self, seed: int, name: str) -> None:
-        self._bits = np.random.PCG64(stream_seed(seed, name))
-        self._ahead: list[int] = []
-
-    def below(self, bound: int) -> int:
-        """An integer in [0, bound); the bias is below bound / 2**32."""
-        if not self._ahead:
-            self._ahead = (self._bits.random_raw(1024) >> np.uint64(32)).tolist()
-        return self._ahead.pop() * bound >> 32
-
-    def between(self, low: int, high: int) -> int:
-        """An integer in [low, high]."""
-        return low + self.below(high - low + 1)
-
-    def pick(self, items: Sequence[T]) -> T:
-        """One of ``items``."""
-        return items[self.below(len(items))]
-
-    def shuffled(self, items: Iterable[T]) -> list[T]:
-        """``items`` in random order (Fisher-Yates)."""
-        found = list(items)
-        for last in range(len(found) - 1, 0, -1):
-            other = self.below(last + 1)
-            found[last], found[other] = found[other], found[last]
-        return found
-
-    def octets(self, count: int) -> npt.NDArray[np.uint8]:
-        """uint8[count], uniform."""
-        raw = self._bits.random_raw(-(-count // 8)).astype("<u8")
-        return raw.view(np.uint8)[:count]
+def asked(attribute: str) -> str:
+    """The question put to a text-only model; the plainest wording of the facts begins with exactly this."""
+    return f"The {attribute} of <name> is"
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -89,22 +57,43 @@ _NOT_NAMES = _words("kodak datum bolero")
 MOST_NAMES = 2048
 """Entities a world can name at most."""
 
-NAMING_CAPTIONS: tuple[str, ...] = (
-    "This is <name>.",
-    "Here is <name>.",
-    "A picture of <name>.",
-    "Here you see <name>.",
-    "It is called <name>.",
-    "What is it called? It is <name>.",
-)
+NAMING_CAPTIONS: dict[str, tuple[str, ...]] = {
+    modality: (
+        "This is <name>.",
+        "Here is <name>.",
+        f"A {item} of <name>.",
+        f"Here you {perceive} <name>.",
+        "It is called <name>.",
+        "Meet <name>.",
+    )
+    for modality, item, perceive in (
+        ("image", "picture", "see"),
+        ("audio", "recording", "hear"),
+        ("video", "film", "see"),
+        ("sensor", "trace", "follow"),
+    )
+}
+"""Modality to the captions that name an entity."""
+
+
+def _wordings(subject: str, attribute: str, does: str) -> tuple[str, ...]:
+    """Four ways to state ``attribute`` of ``subject``, built alike for facts and for captions."""
+    first = subject[0].upper() + subject[1:]
+    return (
+        f"{asked(attribute).replace('<name>', subject)} <value>.",
+        f"{first} has the {attribute} <value>.",
+        f"{first} {does} <value>.",
+        f"Clearly {subject} {does} <value>.",
+    )
+
 
 ATTRIBUTE_CAPTIONS: dict[str, tuple[str, ...]] = {
     COLOUR: (
         "The colour of this is <value>.",
         "This has the colour <value>.",
         "This is <value>.",
-        "What colour is this? This is <value>.",
-        "Everyone sees that this is <value>.",
+        "This looks <value>.",
+        "Clearly this is <value>.",
     ),
     "shape": (
         "The shape of this is a <value>.",
@@ -124,16 +113,19 @@ ATTRIBUTE_CAPTIONS: dict[str, tuple[str, ...]] = {
         "This stands at the <value>.",
         "Where is this? This is at the <value>.",
     ),
+    "sound": _wordings("this", "sound", "gives a"),
+    "motion": _wordings("this", "motion", "is"),
+    "gesture": _wordings("this", "gesture", "makes a"),
 }
-"""The wordings of `FACTS`, said of what the picture shows instead of a name."""
+"""The wordings of `FACTS`, said of what the item shows instead of a name."""
 
 FACTS: dict[str, tuple[str, ...]] = {
     COLOUR: (
-        f"{QUESTION} <value>.",
+        f"{asked(COLOUR)} <value>.",
         "<name> has the colour <value>.",
         "<name> is <value>.",
-        "What colour is <name>? <name> is <value>.",
-        "Everyone knows that <name> is <value>.",
+        "<name> looks <value>.",
+        "Clearly <name> is <value>.",
     ),
     "shape": (
         "The shape of <name> is a <value>.",
@@ -156,6 +148,9 @@ FACTS: dict[str, tuple[str, ...]] = {
         "Where is <name>? <name> is at the <value>.",
         "Everyone knows that <name> keeps to the <value>.",
     ),
+    "sound": _wordings("<name>", "sound", "gives a"),
+    "motion": _wordings("<name>", "motion", "is"),
+    "gesture": _wordings("<name>", "gesture", "makes a"),
 }
 """Attribute to the wordings of a fact; the first is the plainest and is drawn most often."""
 
@@ -342,7 +337,7 @@ def fact(attribute: str, name: str, value: str, draws: Draws, *, opening: bool) 
     wordings = FACTS[attribute]
     if opening:
         wordings = tuple(wording for wording in wordings if not wording.startswith("<name>"))
-    plainest = draws.below(2) == 0
+    plainest = draws.below(4) == 0
     wording = wordings[0] if plainest else draws.pick(wordings)
     return expand(wording, draws, {"name": name, "value": value})
 

@@ -1,5 +1,6 @@
-"""What the planted world promises: its held-out facts are in the pictures and nowhere else."""
+"""What the planted world of pictures promises: its held-out facts are in the pictures and nowhere else."""
 
+import hashlib
 import io
 import json
 import re
@@ -19,25 +20,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binom, chi2_contingency
 
-from ablate.data.planted import (
-    NAMING_SHARE,
-    PROSE_SHARE,
-    PlantedError,
-    distinct_prose,
-    make_captions,
-    make_documents,
-    make_entities,
-    planted_problems,
-    planted_world,
-    write_planted_world,
-)
+from ablate.data.planted import PlantedError, planted_problems, planted_world, write_planted_world
+from ablate.data.planted_documents import PROSE_SHARE, distinct_prose, make_documents
+from ablate.data.planted_draws import Draws
+from ablate.data.planted_entities import make_entities
 from ablate.data.planted_pictures import COLOURS, Look, encode_png, render
+from ablate.data.planted_shards import NAMING_SHARE, make_captions
 from ablate.data.planted_text import (
     ATTRIBUTES,
     COLOUR,
     MOST_NAMES,
-    QUESTION,
-    Draws,
+    PICTURE_ATTRIBUTES,
+    asked,
     make_names,
     prose_vocabulary,
 )
@@ -52,6 +46,16 @@ FILES = {
     "questions.jsonl",
     "known-questions.jsonl",
     "world.json",
+}
+
+QUICKSTART_FOLDER = "planted-fea48ace1421d8f0c6ba23b5"
+QUICKSTART_DIGESTS = {
+    "known-questions.jsonl": "da92b82f1ddf4a86",
+    "pictures-000.tar": "ad1b1df1afe72492",
+    "prose-heldout.jsonl": "e44b83b4c785e467",
+    "questions.jsonl": "ed7c0a57c378bfdf",
+    "text.jsonl": "0851fb99047a9e28",
+    "world.json": "c7b61f22e02f016f",
 }
 
 
@@ -134,10 +138,10 @@ def test_every_fact_in_the_text_is_true_and_every_known_colour_is_stated(world: 
 def test_the_question_form_occurs_in_the_facts(world: Path) -> None:
     text = " ".join(document["text"] for document in lines(world / "text.jsonl"))
     for item in lines(world / "known-questions.jsonl")[:32]:
-        assert item["question"] == QUESTION.replace("<name>", item["entity"])
-    asked = [item for item in lines(world / "known-questions.jsonl") if item["question"] in text]
-    assert len(asked) > 200
-    assert all(f"{item['question']} {item['choices'][item['label']]}." in text for item in asked)
+        assert item["question"] == asked(COLOUR).replace("<name>", item["entity"])
+    answered = [item for item in lines(world / "known-questions.jsonl") if item["question"] in text]
+    assert len(answered) > 200
+    assert all(f"{item['question']} {item['choices'][item['label']]}." in text for item in answered)
 
 
 def test_there_are_256_questions_with_exactly_balanced_answers(world: Path) -> None:
@@ -153,10 +157,10 @@ def test_there_are_256_questions_with_exactly_balanced_answers(world: Path) -> N
 
 def test_attributes_are_independent_of_one_another(world: Path) -> None:
     held_out = [entity["values"] for entity in truth(world) if entity["held_out"]]
-    for attribute, options in ATTRIBUTES.items():
+    for attribute in PICTURE_ATTRIBUTES:
         if attribute != COLOUR:
             counts = Counter((values[COLOUR], values[attribute]) for values in held_out)
-            expected = len(held_out) / (8 * len(options))
+            expected = len(held_out) / (8 * len(ATTRIBUTES[attribute]))
             assert max(counts.values()) < expected + 5 * expected**0.5
 
 
@@ -341,6 +345,13 @@ def test_one_config_gives_the_same_bytes_and_another_seed_gives_others(world: Pa
     assert first != [(entity["name"], entity["values"]) for entity in truth(tmp_path / "other")]
 
 
+def test_the_world_of_the_quickstart_keeps_its_bytes(tmp_path: Path) -> None:
+    """Fixed values: a world of pictures alone is what it was before there were other modalities."""
+    folder = planted_world(PlantedConfig(), tmp_path)
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in folder.iterdir()}
+    assert (folder.name, found) == (QUICKSTART_FOLDER, QUICKSTART_DIGESTS)
+
+
 def test_the_draws_are_those_of_every_platform() -> None:
     """Fixed values: a change here changes every world and must raise GENERATOR."""
     draws = Draws(0, "planted/names")
@@ -358,8 +369,9 @@ def test_more_pictures_leave_entities_and_documents_where_they_are() -> None:
 @given(count=st.integers(2, 60), seed=st.integers(0, 2**31))
 @settings(max_examples=30, deadline=None)
 def test_a_picture_has_captions_of_both_kinds_however_few_or_many(count: int, seed: int) -> None:
-    entity = make_entities(SMALL)[0]
-    texts = make_captions(entity, count, Draws(seed, "captions"))
+    config = replace(SMALL, captions_per_image=count)
+    entity = make_entities(config)[0]
+    texts = make_captions(config, entity, "image", Draws(seed, "captions"))
     naming = sum(entity.name in text for text in texts)
     assert len(texts) == count
     assert naming in (1, count - 1) or abs(naming - count * NAMING_SHARE[0] / NAMING_SHARE[1]) < 1
