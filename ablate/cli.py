@@ -32,8 +32,10 @@ app = typer.Typer(
 )
 bench_app = typer.Typer(help="Measure the framework against bare code, in one run.", no_args_is_help=True)
 list_app = typer.Typer(help="What a recipe can name.", no_args_is_help=True)
+data_app = typer.Typer(help="Shards: see what they hold, make them of a folder.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 app.add_typer(list_app, name="list")
+app.add_typer(data_app, name="data")
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe, such as recipes/quickstart.yaml.")]
 Overrides = Annotated[
@@ -178,6 +180,71 @@ def list_tasks() -> None:
     from ablate.show import show_tasks
 
     show_tasks()
+
+
+@data_app.command("inspect")
+def data_inspect(
+    paths: Annotated[list[str], typer.Argument(help="Shards, .tar or .tar.gz; globs in quotes.")],
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Decode only so many samples, evenly spaced; all if left out.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Page of samples to write, with media that plays.")
+    ] = None,
+    html_samples: Annotated[int, typer.Option(min=1, help="Samples on that page, evenly spaced.")] = 24,
+    captions_field: Annotated[str, typer.Option(help="Field of KEY.json that lists captions.")] = "captions",
+    cache: CacheOption = DEFAULT_CACHE,
+) -> None:
+    """What shards hold: samples, members, sizes, captions, and what does not decode.
+
+    Exit code 1 if anything does not decode, 2 if a shard cannot be read.
+    """
+    from ablate.data.content import expand_paths
+    from ablate.shards.inspect import open_shards
+    from ablate.show_data import show_contents, show_page
+
+    shards = open_shards(expand_paths(paths), cache)
+    sound = show_contents(shards, sample, captions_field)
+    if html is not None:
+        show_page(html, shards, html_samples, captions_field)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@data_app.command("import")
+def data_import(
+    folder: Annotated[Path, typer.Argument(help="Folder of media, with captions beside them or in a file.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the shards.")],
+    name: Annotated[
+        str, typer.Option(help="Shards are NAME-000000.tar ...; the folder's name if empty.")
+    ] = "",
+    per_shard: Annotated[int, typer.Option(min=1, help="Samples of a shard.")] = 1000,
+    captions: Annotated[
+        Path | None, typer.Option(help="Captions as .csv, .tsv or .jsonl; else KEY.txt or KEY.json.")
+    ] = None,
+    file_field: Annotated[str, typer.Option(help="Its field with the file's path.")] = "file_name",
+    caption_field: Annotated[str, typer.Option(help="Its field with the caption.")] = "caption",
+    without_captions: Annotated[
+        bool, typer.Option("--without-captions", help="Pack media that have no caption too.")
+    ] = False,
+    group: Annotated[
+        bool, typer.Option("--group", help="One sample of files that differ in their extension only.")
+    ] = False,
+    decode: Annotated[bool, typer.Option(help="Decode every medium before it is packed.")] = True,
+    max_skips: Annotated[int, typer.Option(min=0, help="Most samples left out as they do not decode.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace shards of this name.")] = False,
+) -> None:
+    """Pack a folder of media with captions into shards; all of them are written, or none."""
+    from ablate.shards.gather import GatherOptions
+    from ablate.shards.importer import ShardOptions
+    from ablate.show_data import show_import
+
+    gather = GatherOptions(captions, file_field, caption_field, without_captions, group)
+    options = ShardOptions(name, per_shard, decode, max_skips, force)
+    try:
+        show_import(folder, out, gather, options)
+    except KeyboardInterrupt:
+        _fail(f"stopped; no shard was written to {out}", 130)
 
 
 def _slots(asked: int) -> int:
