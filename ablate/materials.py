@@ -12,21 +12,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.data.captions import CaptionTokens, build_caption_tokens
 from ablate.data.content import content_digest, expand_paths
+from ablate.data.decoded import DecodedMedia
 from ablate.data.documents import Document, read_documents
 from ablate.data.errors import DataError
 from ablate.data.heldout import refuse_training_overlap
-from ablate.data.images import DecodedImages
-from ablate.data.media import CaptionTokens, MediaSamples, build_caption_tokens, open_media
-from ablate.data.media_rows import MediaRows
-from ablate.data.mixture import Columns, MediaSource, Mixture
+from ablate.data.interleaved import Pieces, cut_documents
+from ablate.data.media import MediaSamples, open_media
+from ablate.data.media_rows import MediaRows, Medium
+from ablate.data.mixture import Columns, MediaItemSource, MediaSource, Mixture
 from ablate.data.planted import planted_world
 from ablate.data.text_rows import TextRows
 from ablate.data.token_file import TokenFile, build_token_file
 from ablate.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
-from ablate.recipe.arms import columns_per_microbatch
+from ablate.recipe.arms import columns_per_microbatch, stream_encoders
 from ablate.recipe.load import resolve_paths
-from ablate.recipe.schema import Arm, Recipe
+from ablate.recipe.schema import Arm, Recipe, StreamConfig, without_media
 from ablate.seeding import stream_seed
 from ablate.tasks.base import Task
 from ablate.tasks.registry import load_task
@@ -38,12 +40,13 @@ class MediaMaterial:
     """One media stream."""
 
     samples: MediaSamples
-    captions: CaptionTokens
-    images: DecodedImages
+    captions: CaptionTokens | None
+    """None for media without text."""
+    decoded: dict[str, DecodedMedia]
+    """By modality; see `ablate.recipe.arms.stream_encoders`."""
     keys: NDArray[np.uint64]
     """Digest of each sample's key."""
-    tokens_per_item: int
-    item_shape: tuple[int, ...]
+    tokens_per_item: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,7 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
     recipe = resolve_data_root(recipe, cache)
     used = [name for name in recipe.streams if any(name in arm.mixture for arm in recipe.arms.values())]
     text = [name for name in used if recipe.streams[name].modality == "text"]
-    samples = {
-        name: open_media(expand_paths(recipe.streams[name].paths), recipe.streams[name].captions_field, cache)
-        for name in used
-        if name not in text
-    }
+    samples = {name: _samples(recipe.streams[name], cache) for name in used if name not in text}
     contents = {name: content_digest(expand_paths(recipe.streams[name].paths), cache) for name in text}
     tokenizer = _tokenizer(recipe, text, contents, samples, cache)
     token_files = {
@@ -100,7 +99,7 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
     media = {name: _media(recipe, name, found, tokenizer, cache) for name, found in samples.items()}
     tasks = {name: load_task(name, settings, cache) for name, settings in recipe.tasks.items()}
     training = {name: file.digests for name, file in token_files.items()}
-    training |= {name: material.captions.digests for name, material in media.items()}
+    training |= {name: one.captions.digests for name, one in media.items() if one.captions is not None}
     for task in tasks.values():
         refuse_training_overlap(training, task.texts())
         task.check(tokenizer, recipe.model.context_length)
@@ -135,10 +134,11 @@ def refuse_undecodable(materials: Materials) -> None:
         DataError: names the stream, its limit and the first failure.
     """
     for name, material in materials.media.items():
-        errors, limit = material.images.errors, materials.recipe.streams[name].max_skips
+        errors = [why for decoded in material.decoded.values() for why in decoded.errors.values()]
+        limit = materials.recipe.streams[name].max_skips
         if len(errors) > limit:
             raise DataError(
-                f"stream {name!r}: {next(iter(errors.values()))}; {len(errors)} samples failed and "
+                f"stream {name!r}: {errors[0]}; {len(errors)} failed and "
                 f"streams.{name}.max_skips allows {limit}: mend the shards or raise the limit"
             )
 
@@ -161,7 +161,7 @@ def _tokenizer(
                 yield document.text
         for found in samples.values():
             for index in range(len(found)):
-                yield from found.captions(index)
+                yield from found.texts(index)
 
     content = "/".join(
         [f"{contents[name]}:{recipe.streams[name].text_field}" for name in text]
@@ -170,14 +170,28 @@ def _tokenizer(
     return train_tokenizer(corpus(), recipe.tokenizer.vocabulary, cache, content)
 
 
+def _samples(stream: StreamConfig, cache: Path) -> MediaSamples:
+    kinds = (stream.modality, *stream.also)
+    return open_media(
+        expand_paths(stream.paths), stream.captions_field, cache, kinds=kinds, documents=stream.documents
+    )
+
+
 def _media(
     recipe: Recipe, name: str, samples: MediaSamples, tokenizer: TextTokenizer, cache: Path
 ) -> MediaMaterial:
-    encoder = build_encoder(recipe.streams[name].encoder, recipe.model.width)
-    captions = build_caption_tokens(samples, tokenizer, cache)
-    images = DecodedImages(samples, encoder.item_shape[-1], cache)
+    stream = recipe.streams[name]
+    captions = None
+    if stream.documents != "media_only":
+        captions = build_caption_tokens(samples, tokenizer, cache)
+    encoders = {
+        slot: build_encoder(settings, recipe.model.width)
+        for slot, settings in stream_encoders(name, stream).items()
+    }
+    decoded = {slot: DecodedMedia(samples, encoder.spec, cache) for slot, encoder in encoders.items()}
     keys = np.asarray([stream_seed(0, key) for key in samples.keys], dtype=np.uint64)
-    return MediaMaterial(samples, captions, images, keys, encoder.tokens_per_item, encoder.item_shape)
+    tokens = {slot: encoder.tokens_per_item for slot, encoder in encoders.items()}
+    return MediaMaterial(samples, captions, decoded, keys, tokens)
 
 
 def build_columns(recipe: Recipe, arm: Arm) -> Columns:
@@ -201,25 +215,50 @@ def build_mixture(materials: Materials, arm: Arm, seed: int) -> Mixture:
         name: TextRows(materials.text[name], length, tokenizer.bos, tokenizer.pad, seed, name)
         for name in columns.text_streams
     }
-    media = {}
-    for name in columns.per_microbatch:
-        if name in text:
-            continue
-        stream, material = recipe.streams[name], materials.media[name]
-        rows = MediaRows(
-            captions=material.captions,
-            keys=material.keys,
-            media_digests=material.samples.media_digests,
-            context_length=length,
-            tokens_per_item=material.tokens_per_item,
-            items_per_row=stream.items_per_row,
-            order=stream.order,
-            bos=tokenizer.bos,
-            pad=tokenizer.pad,
-            seed=seed,
-            name=name,
-            control=arm.control,
-        )
-        places = columns.per_microbatch[name] * rows.items_per_row
-        media[name] = MediaSource(rows, material.images, material.item_shape, places, stream.max_skips)
+    media = {
+        name: _media_source(materials, arm, name, count, seed)
+        for name, count in columns.per_microbatch.items()
+        if name not in text
+    }
     return Mixture(columns, text, media, length)
+
+
+def _media_source(materials: Materials, arm: Arm, name: str, count: int, seed: int) -> MediaSource:
+    """Rows and media of one stream, ``count`` rows a microbatch."""
+    recipe, material = materials.recipe, materials.media[name]
+    stream = recipe.streams[name]
+    rows = MediaRows(
+        captions=material.captions,
+        keys=material.keys,
+        media=tuple(
+            Medium(slot, material.tokens_per_item[slot], material.samples.items[decoded.spec.modality].digest)
+            for slot, decoded in material.decoded.items()
+        ),
+        context_length=recipe.model.context_length,
+        items_per_row=stream.items_per_row,
+        order=stream.order,
+        bos=materials.tokenizer.bos,
+        pad=materials.tokenizer.pad,
+        seed=seed,
+        name=name,
+        control=arm.control,
+        pieces=_pieces(material, stream, recipe.model.context_length),
+    )
+    empty = arm.control in ("noise", "blank")
+    items = {
+        slot: MediaItemSource(
+            decoded,
+            places=0 if without_media(arm.control) else count * rows.items_per_row,
+            noise=decoded.mean_and_std() if empty else None,
+        )
+        for slot, decoded in material.decoded.items()
+    }
+    return MediaSource(rows, items, stream.max_skips)
+
+
+def _pieces(material: MediaMaterial, stream: StreamConfig, context_length: int) -> Pieces | None:
+    if stream.documents != "interleaved" or material.captions is None:
+        return None
+    tokens = next(iter(material.tokens_per_item.values()))
+    most = stream.items_per_row or max(1, (context_length - 1) // tokens)
+    return cut_documents(material.samples, material.captions, tokens, context_length - 1, most)

@@ -58,11 +58,15 @@ def show_materials(materials: "Materials") -> None:
         holds = f"{len(file.offsets) - 1} documents, {_count(len(file.tokens))} tokens"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name, material in materials.media.items():
-        holds = f"{len(material.samples)} samples, {len(material.captions.offsets) - 1} captions"
-        if material.images.live:
-            holds += ", too many to decode beforehand: pictures are checked when a run reads them"
-        elif material.images.errors:
-            holds += f", {len(material.images.errors)} do not decode"
+        texts = "no text" if material.captions is None else f"{len(material.captions.offsets) - 1} texts"
+        holds = f"{len(material.samples)} samples, {texts}"
+        for decoded in material.decoded.values():
+            if decoded.live:
+                holds += (
+                    f", too many of {decoded.spec.modality} to decode beforehand: checked as runs read them"
+                )
+            elif decoded.errors:
+                holds += f", {len(decoded.errors)} of {decoded.spec.modality} do not decode"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name in materials.tasks:
         items = sum(1 for _ in materials.tasks[name].texts())
@@ -79,7 +83,7 @@ def show_undecodable(materials: "Materials") -> bool:
     out = Console(stderr=True, soft_wrap=True)
     for name, material in materials.media.items():
         allowed = materials.recipe.streams[name].max_skips
-        found = list(material.images.errors.values())
+        found = [why for decoded in material.decoded.values() for why in decoded.errors.values()]
         if len(found) <= allowed:
             continue
         refused = True
@@ -129,8 +133,19 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
         f"{_duration(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
     )
-    for line in _power_lines(recipe, plans):
+    for line in [*_control_lines(plans), *_power_lines(recipe, plans)]:
         out.print(line)
+
+
+def _control_lines(plans: "list[Plan]") -> list[str]:
+    """What each control keeps of the arm it mirrors, and what it changes."""
+    from ablate.data.controls import KEEPS_AND_CHANGES
+
+    present = [control for control in KEEPS_AND_CHANGES if any(plan.arm.control == control for plan in plans)]
+    return [
+        f"{control} keeps {KEEPS_AND_CHANGES[control][0]}. It changes: {KEEPS_AND_CHANGES[control][1]}."
+        for control in present
+    ]
 
 
 def _power_lines(recipe: "Recipe", plans: "list[Plan]") -> list[str]:
@@ -294,15 +309,25 @@ def show_measurements(found: list["Measurement"], out: Path | None) -> None:
 
 def show_encoders() -> None:
     """Every registered encoder at its default settings and width 384."""
+    import torch
+
     from encoders.registry import ENCODERS, build_encoder
 
     table = _table("Encoders, at their default settings, for a backbone of width 384", "name", "modality",
-                   "tokens an item", "parameters", "pretrained on")  # fmt: skip
+                   "item", "tokens an item", "parameters", "trunk", "pretrained on")  # fmt: skip
     for name in ENCODERS:
-        encoder = build_encoder({"name": name}, 384)
-        parameters = sum(weight.numel() for weight in encoder.parameters())
-        tokens = str(encoder.tokens_per_item)
-        table.add_row(name, encoder.modality, tokens, _count(parameters), encoder.pretraining or "nothing")
+        # Shapes alone: no weight is drawn.
+        with torch.device("meta"):
+            encoder = build_encoder({"name": name}, 384)
+        table.add_row(
+            name,
+            encoder.modality,
+            "x".join(map(str, encoder.spec.shape)),
+            str(encoder.tokens_per_item),
+            _count(sum(weight.numel() for weight in encoder.parameters())),
+            "frozen" if encoder.feature_width else "trained",
+            encoder.pretraining or "nothing",
+        )
     console().print(table)
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ablate.data.images import DecodedImages, decode_image
+from ablate.data.decoded import DecodedMedia
+from ablate.data.images import decode_image
 from ablate.data.media import open_media
+from encoders.media_spec import ImageSpec
 
 CACHE_RATE = 50_000.0
 """Pictures of 64x64 a second that the decoded cache must deliver."""
@@ -119,7 +121,7 @@ def _delivery(pictures: list[bytes], folder: Path, seconds: float) -> Measuremen
                 entry.size = len(body)
                 tar.addfile(entry, io.BytesIO(body))
     cache = folder / "cache"
-    images = DecodedImages(open_media([shard], "captions", cache), _SIZE, cache)
+    images = DecodedMedia(open_media([shard], "captions", cache), ImageSpec(_SIZE), cache)
     orders = np.random.Generator(np.random.PCG64(1)).permuted(
         np.tile(np.arange(len(images)), (16, 1)), axis=1
     )

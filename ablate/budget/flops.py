@@ -40,6 +40,7 @@ def step_flops(
     places: Mapping[str, int],
     *,
     media_loss: bool,
+    with_trunks: bool = True,
 ) -> dict[str, int]:
     """Training FLOPs of one step over the global batch, by component, forward and backward.
 
@@ -48,10 +49,14 @@ def step_flops(
         encoders: by stream.
         places: media places per step by stream, spare ones included.
         media_loss: whether the next patch is regressed.
+        with_trunks: whether frozen encoders run, or their features come from a cache.
     """
     flops = {name: (cost * rows).total for name, cost in row_flops(config, vocabulary).items()}
     for stream, encoder in encoders.items():
-        flops[f"encoder/{stream}"] = (encoder.flops_per_item() * places[stream]).total
+        cost = encoder.flops_per_item().total
+        if not with_trunks:
+            cost -= encoder.trunk_flops_per_item().total
+        flops[f"encoder/{stream}"] = cost * places[stream]
         if media_loss:
             flops[f"media_head/{stream}"] = (media_head_flops(encoder, config.width) * places[stream]).total
     return flops

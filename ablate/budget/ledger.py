@@ -14,7 +14,7 @@ class Ledger:
     steps: int
     flops: dict[str, int]
     """Component (`backbone`, `attention`, `head`, `encoder/<stream>`, `media_head/<stream>`) to the
-    FLOPs charged. A `captions_only` control is charged for the encoder it does not run."""
+    FLOPs charged. A control is charged for encoders of its arm that it does not run."""
     flops_executed: int
     """FLOPs really run: the charged ones less what a control was charged for and did not run."""
     positions: int
@@ -33,6 +33,8 @@ class Ledger:
     """Passes over the text streams: text tokens seen over text tokens available."""
     parameters: dict[str, int] = field(default_factory=dict)
     """Component (`backbone`, `encoder/<stream>`, `media_head/<stream>`) to trainable parameters."""
+    repeated_tokens: int = 0
+    """Text positions that a `repeat_text` control read again in the place of media rows."""
     wall_seconds: float = 0.0
     """Seconds of training, without scoring. 0 in a planned ledger that has no estimate."""
 

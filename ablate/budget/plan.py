@@ -27,15 +27,25 @@ class Plan:
     steps: int
     flops_per_step: dict[str, int]
     """Charged FLOPs by component."""
+    flops_once: dict[str, int]
+    """Charged FLOPs that no step repeats: the one pass of frozen encoders, under `encoder_cost: once`."""
     executed_per_step: int
-    """FLOPs really run."""
+    """FLOPs really run in a step."""
+    executed_once: int
+    """FLOPs really run beside the steps."""
     ledger: Ledger
+
+    def flops(self, steps: int) -> dict[str, int]:
+        """Charged FLOPs of ``steps`` steps by component."""
+        return {name: cost * steps for name, cost in self.flops_per_step.items()} | self.flops_once
 
 
 @dataclass(frozen=True)
 class _Cost:
     charged: dict[str, int]
+    once: dict[str, int]
     executed: int
+    executed_once: int
     mixture: Mixture
     parameters: dict[str, int]
 
@@ -53,33 +63,63 @@ def plan_study(materials: Materials) -> list[Plan]:
     for arm in arms:
         cost = costs[arm.name]
         steps = plans[arm.mirrors].steps if arm.mirrors else _steps(recipe, cost, costs[recipe.baseline])
-        plans[arm.name] = Plan(arm, steps, cost.charged, cost.executed, _ledger(materials, steps, cost))
+        ledger = _ledger(materials, steps, cost)
+        plans[arm.name] = Plan(arm, steps, cost.charged, cost.once, cost.executed, cost.executed_once, ledger)
     _refuse_unmatched(recipe, plans)
     _refuse_unpaired(recipe, {name: cost.mixture.columns for name, cost in costs.items()})
     return list(plans.values())
 
 
 def _cost(materials: Materials, arm: Arm) -> _Cost:
-    """What one step of ``arm`` costs. A `captions_only` control is charged for the media it leaves out."""
+    """What one step of ``arm`` costs. A control is charged for the media it leaves out."""
     recipe = materials.recipe
     mixture = build_mixture(materials, arm, recipe.seeds[0])
-    columns = mixture.columns
-    places = {name: source.places * columns.microbatches for name, source in mixture.media.items()}
-    mirrored = Arm(arm.name, arm.mixture, _mirrored_media_loss(recipe, arm))
-    charged = _flops(materials, mirrored, columns.rows * columns.microbatches, places)
-    executed = _flops(materials, arm, columns.rows * columns.microbatches, places)
-    return _Cost(charged, sum(executed.values()), mixture, _parameters(materials, arm))
+    paid, paid_mixture = arm, mixture
+    if arm.mirrors:
+        paid = Arm(arm.mirrors, arm.mixture, recipe.arms[arm.mirrors].media_loss)
+        paid_mixture = build_mixture(materials, paid, recipe.seeds[0])
+    once = recipe.budget.encoder_cost == "once"
+    charged = _flops(materials, paid, paid_mixture, with_trunks=not once)
+    # Whoever pays, cached features are computed in one pass; what a control shows instead is encoded live.
+    live = arm.control in ("noise", "blank")
+    executed = _flops(materials, arm, mixture, with_trunks=live)
+    return _Cost(
+        charged,
+        _trunk_flops(materials, paid) if once else {},
+        sum(executed.values()),
+        0 if live else sum(_trunk_flops(materials, arm).values()),
+        mixture,
+        _parameters(materials, arm),
+    )
 
 
-def _mirrored_media_loss(recipe: Recipe, arm: Arm) -> float:
-    return recipe.arms[arm.mirrors].media_loss if arm.mirrors else arm.media_loss
-
-
-def _flops(materials: Materials, arm: Arm, rows: int, places: dict[str, int]) -> dict[str, int]:
+def _trunk_flops(materials: Materials, arm: Arm) -> dict[str, int]:
+    """FLOPs of one pass of every frozen encoder over its stream."""
     recipe = materials.recipe
+    trunks = {name: one.trunk_flops_per_item() for name, one in build_encoders(recipe, arm, seed=0).items()}
+    items = {name: len(one) for media in materials.media.values() for name, one in media.decoded.items()}
+    return {f"features/{name}": cost.total * items[name] for name, cost in trunks.items() if cost.total}
+
+
+def _flops(materials: Materials, arm: Arm, mixture: Mixture, *, with_trunks: bool) -> dict[str, int]:
+    recipe, columns = materials.recipe, mixture.columns
+    rows = columns.rows * columns.microbatches
+    places = {
+        name: item.places * columns.microbatches
+        for source in mixture.media.values()
+        for name, item in source.items.items()
+    }
     encoders = build_encoders(recipe, arm, seed=0)
     vocabulary = materials.tokenizer.vocabulary
-    return step_flops(recipe.model, vocabulary, rows, encoders, places, media_loss=arm.media_loss > 0)
+    return step_flops(
+        recipe.model,
+        vocabulary,
+        rows,
+        encoders,
+        places,
+        media_loss=arm.media_loss > 0,
+        with_trunks=with_trunks,
+    )
 
 
 def _parameters(materials: Materials, arm: Arm) -> dict[str, int]:
@@ -118,7 +158,9 @@ def _steps(recipe: Recipe, cost: _Cost, baseline: _Cost) -> int:
         base_steps = budget.flops / base_step
     else:
         base_steps = budget.text_tokens / text_per_step
-    exact = base_steps * base_step / sum(cost.charged.values()) if budget.match == "flops" else base_steps
+    exact = base_steps
+    if budget.match == "flops":
+        exact = (base_steps * base_step - sum(cost.once.values())) / sum(cost.charged.values())
     steps = round(exact)
     if steps < 1:
         raise PlanError(
@@ -133,7 +175,7 @@ def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:
     mixture = cost.mixture
     columns = mixture.columns
     length = materials.recipe.model.context_length
-    text = caption = media = 0.0
+    text = caption = media = repeated = 0.0
     available = unique = 0.0
     places = 0.0
     for name, rows in mixture.text.items():
@@ -146,12 +188,15 @@ def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:
         )
     for name, source in mixture.media.items():
         shown = steps * columns.per_microbatch[name] * columns.microbatches
+        if source.rows.control == "repeat_text":
+            repeated += shown * next(iter(mixture.text.values())).tokens_per_row
+            continue
         caption += shown * source.rows.mean_caption_tokens_per_row()
         media += shown * source.rows.mean_items_per_row() * source.rows.tokens_per_item
     return Ledger(
         steps=steps,
-        flops={name: flops * steps for name, flops in cost.charged.items()},
-        flops_executed=cost.executed * steps,
+        flops={name: flops * steps for name, flops in cost.charged.items()} | cost.once,
+        flops_executed=cost.executed * steps + cost.executed_once,
         positions=steps * columns.rows * columns.microbatches * length,
         text_tokens=round(text),
         caption_tokens=round(caption),
@@ -160,6 +205,7 @@ def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:
         unique_text_tokens=round(unique),
         text_epochs=places / available if available else 0.0,
         parameters=cost.parameters,
+        repeated_tokens=round(repeated),
     )
 
 

@@ -13,15 +13,18 @@ NO_DOCUMENT = -1
 
 @dataclass(frozen=True)
 class MediaBatch:
-    """The media of one stream in one microbatch, with a fixed number of item places."""
+    """The media of one modality of one stream in one microbatch, with a fixed number of item places."""
 
-    values: Tensor
-    """float or uint8[items, *item_shape]: what the encoder reads. Spare places are zero."""
+    values: Tensor | None
+    """float or uint8[items, *spec.shape]: what the encoder reads. Spare places are zero. None where cached
+    features stand for it and no loss needs it."""
     slots: Tensor
     """int64[items, tokens_per_item]: the flat position (row * context_length + position) each token
     fills. Spare places point at rows * context_length: one past the end, which fusion drops."""
     present: Tensor
     """bool[items]: whether the place holds an item."""
+    features: Tensor | None = None
+    """float[items, tokens_per_item, feature_width]: a frozen trunk's cached features."""
 
 
 @dataclass(frozen=True)
@@ -41,4 +44,5 @@ class Batch:
     position: Tensor
     """int64[rows, context_length]: distance from the document's beginning."""
     media: dict[str, MediaBatch] = field(default_factory=dict)
-    """Stream name to its media; empty for a batch of text, and in a `captions_only` control."""
+    """Stream, or `<stream>:<modality>`, to its media; empty for a batch of text, and in a `captions_only`
+    control."""

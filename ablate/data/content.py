@@ -85,14 +85,14 @@ def file_digest(path: Path, cache: Path) -> str:
         held = json.loads(memo.read_text(encoding="utf-8"))
         if held["seen"] == seen:
             return str(held["digest"])
-    digest = _hash_file(path)
+    digest = hash_file(path)
     if time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_SECONDS:
         text = json.dumps({"seen": seen, "digest": digest})
         write_once(memo, lambda partial: partial.write_text(text, encoding="utf-8"), replace=True)
     return digest
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
     hasher = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:

@@ -1,10 +1,70 @@
-"""Placebos at the level of the data: which picture a sample is shown with."""
+"""Placebos at the level of the data: what stands in the place of a sample's own media."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ablate.data.errors import DataError
+from ablate.recipe.schema import Control
 from ablate.seeding import stream_rng
+
+REPEAT_LAG = 32
+"""Steps that `repeat_text` lets pass before it repeats a row, where media rows are as many as text rows."""
+
+KEEPS_AND_CHANGES: dict[Control, tuple[str, str]] = {
+    "captions_only": (
+        "rows, captions, their places and their order; steps and schedule; is charged for the encoders",
+        "media places are padding that nothing attends to; no loss on media",
+    ),
+    "captions_only_refill": (
+        "rows, captions and their order; steps and schedule; is charged for the encoders",
+        "no media places: more captions fill the rows, so captions recur sooner; no loss on media",
+    ),
+    "shuffled": (
+        "rows, captions, their places and order, the media shown in an epoch; the loss on media",
+        "every place shows the medium of another sample, redrawn each epoch, never its own nor a copy",
+    ),
+    "noise": (
+        "rows, captions, their places and order; the loss on media",
+        "media are Gaussian noise with the stream's mean and variance per channel, redrawn at each visit",
+    ),
+    "blank": (
+        "rows, captions, their places and order; the loss on media",
+        "media are constant: the stream's mean per channel",
+    ),
+    "repeat_text": (
+        "rows of text, their places and order; steps and schedule; is charged for the encoders",
+        "media rows hold text rows that the arm has read already; no captions, no loss on media",
+    ),
+}
+"""Control to what it keeps of the arm it mirrors, and what it changes."""
+
+
+def noise(
+    shape: tuple[int, ...], mean: NDArray[np.float32], std: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Gaussian noise float32[shape]; ``mean`` and ``std`` broadcast against it."""
+    drawn: NDArray[np.float32] = rng.standard_normal(shape, dtype=np.float32) * std + mean
+    return drawn
+
+
+def repeated_rows(media_rows: NDArray[np.int64], step: int, kept: int, media: int) -> NDArray[np.int64]:
+    """Which of its own text rows a `repeat_text` control reads in the place of media rows.
+
+    Rows are counted densely: an arm that keeps K text rows a step has read (s + 1) * K of them by step s.
+
+    Args:
+        media_rows: dense numbers of the media rows, int64[rows].
+        step: the step they belong to, from 0.
+        kept: text rows of a step.
+        media: media rows of a step.
+
+    Returns:
+        int64[rows]: dense numbers of text rows, each read in this step or before. With as many media rows
+        as text rows every row recurs once, `REPEAT_LAG` steps later.
+    """
+    late = media_rows - REPEAT_LAG * media
+    found: NDArray[np.int64] = np.where(late >= 0, late, media_rows) % ((step + 1) * kept)
+    return found
 
 
 def derangement(digests: NDArray[np.uint64], seed: int, stream: str, epoch: int) -> NDArray[np.int64]:

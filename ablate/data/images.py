@@ -1,4 +1,4 @@
-"""Pictures decoded to uint8[3, size, size], and a memory-mapped cache of them.
+"""Pictures decoded to uint8[3, size, size].
 
 JPEG goes through torchvision's libjpeg-turbo operator (over twice the rate of Pillow at 64x64, see
 `ablate bench data`), PNG and WebP through Pillow. The size that a header states is checked before
@@ -6,29 +6,20 @@ anything is decoded.
 """
 
 import io
-import json
 import struct
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache as once
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ablate.data.content import digest_of, write_once
 from ablate.data.errors import DataError
-from ablate.data.media import MediaSamples
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 64_000_000
 """Most pixels a picture may have before it is resized."""
-CACHE_LIMIT = 8 << 30
-"""Largest decoded cache in bytes; above it pictures are decoded when they are asked for."""
-
-_FORMAT = "images-1"
 # Markers that carry a frame header: SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _segment = struct.Struct(">xBH").unpack_from
@@ -185,84 +176,3 @@ def _rgb(image: "Image") -> "Image":
         above = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-class DecodedImages:
-    """The pictures of some samples, decoded once into a memory-mapped cache.
-
-    Above ``limit`` bytes, or with ``live``, each is decoded when it is asked for, and `errors` knows only
-    those asked for so far in this process. It travels between processes as paths.
-    """
-
-    def __init__(
-        self, samples: MediaSamples, size: int, cache: Path, live: bool = False, limit: int = CACHE_LIMIT
-    ) -> None:
-        self._samples, self._size, self._cache, self._limit = samples, size, cache, limit
-        self.shape = (len(samples), 3, size, size)
-        self.live = live or int(np.prod(self.shape)) > limit
-        self.errors: dict[int, str] = {}
-        """Sample to what is wrong with it, shard and key included."""
-        if self.live:
-            return
-        folder = cache / "images" / digest_of(_FORMAT, samples.digest, str(size), _decoders())
-        write_once(folder, self._decode_all)
-        try:
-            self._pixels: np.ndarray = np.asarray(
-                np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=self.shape)
-            )
-            self._ok: np.ndarray = np.load(folder / "ok.npy", allow_pickle=False)
-            listed = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{folder}: the cached pictures are damaged ({error}); delete this folder"
-            ) from error
-        self.errors = {int(sample): f"{samples.name(int(sample))}: {why}" for sample, why in listed.items()}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DecodedImages, (self._samples, self._size, self._cache, self.live, self._limit)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def get(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures ``indices`` as uint8[n, 3, size, size], and bool[n]: whether each could be decoded.
-
-        A picture that could not is black; `errors` says why.
-        """
-        wanted = np.asarray(indices, dtype=np.int64)
-        if not self.live:
-            return self._pixels[wanted], self._ok[wanted]
-        pixels = np.zeros((len(wanted), *self.shape[1:]), dtype=np.uint8)
-        ok = np.ones(len(wanted), dtype=bool)
-        for place, sample in enumerate(wanted.tolist()):
-            try:
-                pixels[place] = decode_image(self._samples.read(sample), self._size)
-            except DataError as error:
-                ok[place] = False
-                self.errors[sample] = f"{self._samples.name(sample)}: {error}"
-        return pixels, ok
-
-    def _decode_all(self, folder: Path) -> None:
-        # Written as a file, not through the map: a full disk is an error there and a bus error here.
-        folder.mkdir()
-        ok, errors = array("b"), {}
-        black = bytes(3 * self._size**2)
-        with (folder / "pixels.bin").open("wb", buffering=1 << 20) as out:
-            for sample in range(len(self._samples)):
-                data = self._samples.read(sample)
-                try:
-                    out.write(decode_image(data, self._size).tobytes())
-                    ok.append(1)
-                except DataError as error:
-                    out.write(black)
-                    ok.append(0)
-                    errors[sample] = str(error)
-        np.save(folder / "ok.npy", np.frombuffer(ok, dtype=bool))
-        (folder / "errors.json").write_text(json.dumps(errors), encoding="utf-8")
-
-
-def _decoders() -> str:
-    import PIL
-    import torchvision
-
-    return f"torchvision {torchvision.__version__} pillow {PIL.__version__}"

@@ -1,34 +1,51 @@
-"""Shards of media paired with text, as img2dataset writes them: KEY.jpg, KEY.txt, KEY.json.
+"""Shards of media, as img2dataset writes them: KEY.jpg, KEY.txt, KEY.json; and what each sample holds.
 
-What is costly to know of a shard (captions, digests of the media) is worked out once per content.
+What is costly to know of a shard (texts, digests of the media) is worked out once per content.
 """
 
 import hashlib
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablate.data.content import by_content, content_digest, digest_of, write_once
-from ablate.data.documents import document_digest, missing_field
 from ablate.data.errors import DataError
+from ablate.data.sample_text import Texts, texts_of
 from ablate.data.tar_index import Member, TarIndex, index_tar
-from ablate.data.token_file import open_tokens, write_tokens
-from ablate.data.tokenizer import TextTokenizer
+from ablate.recipe.schema import Documents
 
 MEDIA: dict[str, tuple[str, ...]] = {
     "image": ("jpg", "jpeg", "png", "webp"),
-    "audio": ("flac", "wav", "ogg", "opus", "mp3"),
+    "audio": ("flac", "wav", "ogg", "opus", "mp3", "m4a"),
     "video": ("mp4", "webm"),
     "sensor": ("npy",),
 }
 """Kind of media to the extensions its members have."""
 
-_FORMAT = "media-1"
-_CAPTIONS_FORMAT = "caption-tokens-2"
+_FORMAT = "media-2"
+
+
+@dataclass(frozen=True)
+class MediaItems:
+    """The media of one kind in some samples, in the order of the samples."""
+
+    sample: NDArray[np.int64]
+    """Which sample each belongs to."""
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    digest: NDArray[np.uint64]
+    """64-bit BLAKE2b of the bytes; copies share one."""
+    rate_hz: NDArray[np.float64]
+    """`rate_hz` of KEY.json, or NaN."""
+
+    def __len__(self) -> int:
+        return len(self.sample)
 
 
 class MediaSamples:
@@ -37,103 +54,168 @@ class MediaSamples:
     It travels between processes as paths; each process opens the files for itself.
     """
 
-    def __init__(self, shards: Sequence[TarIndex], folder: Path, digest: str) -> None:
+    def __init__(self, shards: Sequence[TarIndex], folder: Path, digest: str, kinds: tuple[str, ...]) -> None:
         self._shards = list(shards)
         self._folder = folder
         self.digest = digest
-        """Digest of the shards' contents, the captions field and the kind of media."""
+        """Digest of the shards' contents, the kinds of media, and how the texts are read."""
+        self.kinds = kinds
         self.keys: list[str] = [key for shard in shards for key in shard.keys]
         """Key of each sample; two shards may use the same one."""
         try:
-            load = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
-            self._text = np.memmap(folder / "captions.bin", dtype=np.uint8, mode="r")
+            self._text = _open_texts(folder / "texts.bin")
+            self._text_offset = _load(folder, "text_offset")
+            self.first: np.ndarray = _load(folder, "first")
+            """int64[samples + 1]: number of each sample's first text."""
+            self.segment_first: np.ndarray = _load(folder, "segment_first")
+            """int64[samples + 1]: number of each sample's first segment; see `segments`."""
+            self.segments: np.ndarray = _load(folder, "segments")
+            """int64: for interleaved documents, what follows what: t >= 0 is the sample's text number t,
+            t < 0 its medium number -t - 1. Empty for others."""
+            self.items = {
+                kind: MediaItems(*(_load(folder, f"{kind}-{name}") for name in MediaItems.__annotations__))
+                for kind in kinds
+            }
+            """Kind to the media of that kind."""
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{folder}: the cached captions are damaged ({error}); delete this folder"
-            ) from error
-        self._offset, self._size, self._text_offset = load["offset"], load["size"], load["text_offset"]
-        self.first: np.ndarray = load["first"]
-        """int64[samples + 1]: number of each sample's first caption."""
-        self.media_digests: np.ndarray = load["media_digest"]
-        """uint64[samples]: 64-bit BLAKE2b of the media bytes; copies share one."""
+            raise DataError(f"{folder}: the cached index is damaged ({error}); delete this folder") from error
         self._start = np.cumsum([0, *(len(shard) for shard in shards)])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MediaSamples, (self._shards, self._folder, self.digest)
+        return MediaSamples, (self._shards, self._folder, self.digest, self.kinds)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def captions(self, sample: int) -> list[str]:
-        """All captions of one sample."""
-        return [self._caption(at) for at in range(self.first[sample], self.first[sample + 1])]
+    def texts(self, sample: int) -> list[str]:
+        """All texts of one sample: its captions, or the pieces of an interleaved document in order."""
+        return [self._piece(at) for at in range(self.first[sample], self.first[sample + 1])]
 
-    def _caption(self, number: int) -> str:
+    def _piece(self, number: int) -> str:
         return self._text[self._text_offset[number] : self._text_offset[number + 1]].tobytes().decode()
 
-    def read(self, sample: int) -> bytes:
-        """The encoded media of one sample."""
-        shard = self._shards[self._shard_of(sample)]
-        member = Member(self.keys[sample], "media", int(self._offset[sample]), int(self._size[sample]))
-        return shard.read(member)
+    def read(self, kind: str, item: int) -> bytes:
+        """The encoded bytes of medium ``item`` of one kind."""
+        items = self.items[kind]
+        sample = int(items.sample[item])
+        member = Member(self.keys[sample], kind, int(items.offset[item]), int(items.size[item]))
+        return self._shards[self._shard_of(sample)].read(member)
 
-    def name(self, sample: int) -> str:
-        """Shard and key of one sample, for messages."""
+    def name(self, kind: str, item: int) -> str:
+        """Shard and key of the sample that a medium belongs to, for messages."""
+        sample = int(self.items[kind].sample[item])
         return f"{self._shards[self._shard_of(sample)].source}: {self.keys[sample]}"
 
     def _shard_of(self, sample: int) -> int:
         return int(np.searchsorted(self._start, sample, side="right")) - 1
 
 
-_ARRAYS = ("offset", "size", "media_digest", "first", "text_offset")
+def _open_texts(path: Path) -> np.ndarray:
+    if not path.stat().st_size:  # media without text; an empty file cannot be mapped
+        return np.zeros(0, dtype=np.uint8)
+    return np.memmap(path, dtype=np.uint8, mode="r")
 
 
-def open_media(paths: Sequence[Path], captions_field: str, cache: Path, kind: str = "image") -> MediaSamples:
-    """The samples of the shards ``paths``, each with one medium of ``kind`` and at least one caption.
+def _load(folder: Path, name: str) -> np.ndarray:
+    loaded: np.ndarray = np.load(folder / f"{name}.npy", allow_pickle=False)
+    return loaded
 
-    Captions are the list ``captions_field`` of KEY.json; without that field, the text of KEY.txt.
-    Members that are neither media of ``kind`` nor captions are left alone.
+
+def open_media(
+    paths: Sequence[Path],
+    captions_field: str,
+    cache: Path,
+    kinds: tuple[str, ...] = ("image",),
+    documents: Documents = "captioned",
+) -> MediaSamples:
+    """The samples of the shards ``paths``.
+
+    Captioned and media-only samples hold exactly one medium of each kind; sound is looked for in the
+    video where no audio file lies beside it. Captions are the list ``captions_field`` of KEY.json or,
+    without that field, the text of KEY.txt. An interleaved sample is read as `ablate.data.sample_text`
+    says. Members that are neither are left alone.
 
     Raises:
         DataError: names shard and key: no or two media, no caption, a caption that is no text, or what
             `index_tar` refuses.
     """
     shards = [index_tar(path, cache) for path in by_content(paths, cache)]
-    digest = digest_of(_FORMAT, content_digest(paths, cache), captions_field, kind)
+    digest = digest_of(_FORMAT, content_digest(paths, cache), captions_field, ",".join(kinds), documents)
     folder = cache / "media" / digest
-    write_once(folder, lambda partial: _scan(shards, captions_field, kind, partial))
-    return MediaSamples(shards, folder, digest)
+    write_once(folder, lambda partial: _Scan(kinds, captions_field, documents).write(shards, partial))
+    return MediaSamples(shards, folder, digest, kinds)
 
 
-def _scan(shards: Sequence[TarIndex], captions_field: str, kind: str, folder: Path) -> None:
-    folder.mkdir()
-    offset, size, first, text_offset = array("q"), array("q"), array("q", [0]), array("q", [0])
-    media_digest = array("Q")
-    with (folder / "captions.bin").open("wb") as out:
-        for shard in shards:
-            for members in shard:
-                medium = _medium(shard, members, kind)
-                offset.append(medium.offset)
-                size.append(medium.size)
-                media_digest.append(_digest(shard.read(medium)))
-                captions = _captions(shard, members, captions_field)
-                for caption in captions:
-                    data = caption.encode()
-                    out.write(data)
-                    text_offset.append(text_offset[-1] + len(data))
-                first.append(first[-1] + len(captions))
-    tables = {"offset": offset, "size": size, "first": first, "text_offset": text_offset}
-    for name, table in tables.items():
-        np.save(folder / f"{name}.npy", np.frombuffer(table, dtype=np.int64))
-    np.save(folder / "media_digest.npy", np.frombuffer(media_digest, dtype=np.uint64))
+class _Scan:
+    """One pass over all samples of some shards."""
+
+    def __init__(self, kinds: tuple[str, ...], field: str, documents: Documents) -> None:
+        self.kinds, self.field, self.documents = kinds, field, documents
+        self.first, self.text_offset = array("q", [0]), array("q", [0])
+        self.segment_first, self.segments = array("q", [0]), array("q")
+        self.tables = {
+            kind: {"sample": array("q"), "offset": array("q"), "size": array("q"), "digest": array("Q")}
+            for kind in kinds
+        }
+        self.rates: dict[str, array[float]] = {kind: array("d") for kind in kinds}
+        self.samples = 0
+
+    def write(self, shards: Sequence[TarIndex], folder: Path) -> None:
+        folder.mkdir()
+        with (folder / "texts.bin").open("wb") as out:
+            for shard in shards:
+                for members in shard:
+                    for text in self._sample(shard, members).texts:
+                        data = text.encode()
+                        out.write(data)
+                        self.text_offset.append(self.text_offset[-1] + len(data))
+        for name in ("first", "text_offset", "segment_first", "segments"):
+            np.save(folder / f"{name}.npy", np.array(getattr(self, name), dtype=np.int64))
+        for kind, table in self.tables.items():
+            for name, values in table.items():
+                dtype = np.uint64 if name == "digest" else np.int64
+                np.save(folder / f"{kind}-{name}.npy", np.array(values, dtype=dtype))
+            np.save(folder / f"{kind}-rate_hz.npy", np.array(self.rates[kind], dtype=np.float64))
+
+    def _sample(self, shard: TarIndex, members: list[Member]) -> Texts:
+        found = texts_of(shard, members, self.field, self.documents)
+        if self.documents == "interleaved":
+            media = [(self.kinds[0], _named(shard, members, name)) for name in found.media]
+        else:
+            media = [(kind, _medium(shard, members, kind)) for kind in self.kinds]
+        for kind, member in media:
+            table = self.tables[kind]
+            table["sample"].append(self.samples)
+            table["offset"].append(member.offset)
+            table["size"].append(member.size)
+            table["digest"].append(_digest(shard.read(member)))
+            self.rates[kind].append(_rate(shard, members[0].key, found.fields))
+        self.first.append(self.first[-1] + len(found.texts))
+        self.segments.extend(found.segments)
+        self.segment_first.append(len(self.segments))
+        self.samples += 1
+        return found
 
 
 def _digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
+def _rate(shard: TarIndex, key: str, fields: dict[str, Any]) -> float:
+    rate = fields.get("rate_hz")
+    if rate is None:
+        return float("nan")
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e9:
+        raise DataError(
+            f"{shard.source}: {key}.json: rate_hz is {json.dumps(rate)[:40]}; write a number a second"
+        )
+    return float(rate)
+
+
 def _medium(shard: TarIndex, members: list[Member], kind: str) -> Member:
     found = [member for member in members if member.extension in MEDIA[kind]]
+    if not found and kind == "audio":
+        found = [member for member in members if member.extension in MEDIA["video"]]  # its sound track
     if len(found) == 1:
         return found[0]
     there = ", ".join(f".{member.extension}" for member in (found or members))
@@ -141,93 +223,13 @@ def _medium(shard: TarIndex, members: list[Member], kind: str) -> Member:
     raise DataError(f"{shard.source}: {members[0].key} {problem}; it has {there}: keep one in each sample")
 
 
-def _captions(shard: TarIndex, members: list[Member], field: str) -> list[str]:
-    by_extension = {member.extension: member for member in members}
-    key, listed = members[0].key, None
-    fields: list[str] = []
-    if "json" in by_extension:
-        item = _json(shard, by_extension["json"])
-        fields, listed = list(item), item.get(field)
-    if listed is None:
-        if "txt" not in by_extension:
-            reason = f"its .json has {missing_field(field, fields)}" if "json" in by_extension else "no .json"
-            raise DataError(
-                f"{shard.source}: {key} has no caption: no .txt, {reason}; add one or drop the sample"
-            )
-        listed = [_text(shard, by_extension["txt"])]
-        field = "its .txt"
-    if not isinstance(listed, list) or not all(isinstance(caption, str) for caption in listed):
-        raise DataError(f'{shard.source}: {key}: {field!r} is not a list of strings; write ["..."]')
-    captions = [caption.strip() for caption in listed]
-    if not captions or not all(captions):
-        raise DataError(
-            f"{shard.source}: {key}: caption missing: {field!r} is empty; add one or drop the sample"
-        )
-    for caption in captions:
-        if any("\ud800" <= letter <= "\udfff" for letter in caption):
-            raise DataError(f"{shard.source}: {key}: a caption has half a surrogate pair and no UTF-8 form")
-    return captions
-
-
-def _json(shard: TarIndex, member: Member) -> dict[str, Any]:
-    try:
-        item = json.loads(_text(shard, member))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{shard.source}: {member.key}.json: invalid JSON ({error})") from error
-    if not isinstance(item, dict):
-        raise DataError(f"{shard.source}: {member.key}.json: not a JSON object")
-    return item
-
-
-def _text(shard: TarIndex, member: Member) -> str:
-    data = shard.read(member)
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{shard.source}: {member.key}.{member.extension}: not UTF-8 at byte {error.start} "
-            f"({data[error.start : error.start + 1]!r}); convert it"
-        ) from error
-
-
-class CaptionTokens:
-    """The captions of some samples, tokenised. It travels between processes as its path."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        tokens, offsets, meta = open_tokens(folder)
-        self.tokens: np.memmap = tokens
-        """uint16 or uint32[tokens]: each caption's tokens followed by the end token."""
-        self.offsets: np.ndarray = offsets
-        """int64[captions + 1]: caption c is ``tokens[offsets[c]:offsets[c + 1]]``."""
-        self.first: np.ndarray = np.load(folder / "first.npy", allow_pickle=False)
-        """int64[samples + 1]: number of each sample's first caption."""
-        self.digests: np.ndarray = np.load(folder / "digests.npy", allow_pickle=False)
-        """uint64[captions]: `document_digest` of each caption."""
-        self.digest: str = meta["digest"]
-        """Digest of tokens and offsets."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return CaptionTokens, (self.folder,)
-
-
-def build_caption_tokens(samples: MediaSamples, tokenizer: TextTokenizer, cache: Path) -> CaptionTokens:
-    """Tokenise all captions of ``samples`` once per (content, tokenizer)."""
-    folder = cache / "tokens" / digest_of(_CAPTIONS_FORMAT, samples.digest, tokenizer.digest)
-
-    def build(partial: Path) -> None:
-        digests = array("Q")
-
-        def texts() -> Iterator[str]:
-            for sample in range(len(samples)):
-                for caption in samples.captions(sample):
-                    digests.append(document_digest(caption))
-                    yield caption
-
-        write_tokens(partial, texts(), tokenizer)
-        np.save(partial / "digests.npy", np.frombuffer(digests, dtype=np.uint64))
-        np.save(partial / "first.npy", samples.first)
-
-    return CaptionTokens(write_once(folder, build))
+def _named(shard: TarIndex, members: list[Member], name: str) -> Member:
+    """The member that an interleaved document calls ``name``: its whole name, or what follows the key."""
+    key = members[0].key
+    base = name.rsplit("/", 1)[-1].lower()
+    wanted = {base, base.removeprefix(f"{key.rsplit('/', 1)[-1]}.".lower())}
+    for member in members:
+        if member.extension in wanted:
+            return member
+    there = ", ".join(f"{key}.{member.extension}" for member in members)
+    raise DataError(f"{shard.source}: {key} names the medium {name[:80]!r}, but holds {there}; add it")

@@ -8,6 +8,7 @@ step, so neither workers, nor ranks, nor a resumed run can change it.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.data.batch import NO_DOCUMENT, UNSCORED, Batch, MediaBatch
+from ablate.data.controls import noise, repeated_rows
+from ablate.data.decoded import DecodedMedia
 from ablate.data.errors import DataError
-from ablate.data.images import DecodedImages
-from ablate.data.media_rows import MediaRows
+from ablate.data.media_rows import MediaRows, RowDocuments, Shown
 from ablate.data.text_rows import Ints, RowArrays, TextRows
-from ablate.recipe.schema import Match
+from ablate.recipe.schema import Match, without_media
+from ablate.seeding import stream_rng
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class StepCounts:
     media_positions: int = 0
     scored_positions: int = 0
     positions: int = 0
+    repeated_tokens: int = 0
 
     def __add__(self, other: "StepCounts") -> "StepCounts":
         return StepCounts(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
@@ -43,6 +47,7 @@ class StepCounts:
             self.media_positions,
             self.scored_positions,
             self.positions,
+            self.repeated_tokens,
         )
 
 
@@ -57,6 +62,24 @@ class Step:
     """`stream/column` to the digest of the tokens in that column: text, or captions and where they stand."""
     skips: dict[str, int]
     """`stream/reason` to how often it happened in this step."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Media of some documents as they were read."""
+
+    values: np.ndarray | None
+    features: np.ndarray | None
+    present: NDArray[np.bool_]
+
+
+def _placed(values: np.ndarray | None, places: int) -> Tensor | None:
+    """``values`` [items, ...] followed by zeros up to ``places`` items."""
+    if values is None:
+        return None
+    held = torch.zeros((places, *values.shape[1:]), dtype=torch.from_numpy(values[:0]).dtype)
+    held[: len(values)] = torch.from_numpy(values)
+    return held
 
 
 @dataclass(frozen=True)
@@ -104,15 +127,36 @@ class Columns:
         return rows * self.microbatches
 
 
+class Readable(Protocol):
+    """Items by number: decoded media, or a frozen encoder's features of them."""
+
+    def get(self, indices: NDArray[np.int64]) -> tuple[np.ndarray, NDArray[np.bool_]]:
+        """Values [n, ...], and bool[n]: whether each is there."""
+        ...
+
+
+@dataclass
+class MediaItemSource:
+    """One modality of a media stream."""
+
+    decoded: DecodedMedia
+    places: int
+    """Item places of one microbatch."""
+    noise: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    """Mean and standard deviation per channel of what a `noise` or `blank` control shows."""
+    features: Readable | None = None
+    """Cached features of a frozen encoder."""
+    with_values: bool = True
+    """Whether the media themselves are read: for an encoder to see, or a loss to regress."""
+
+
 @dataclass
 class MediaSource:
-    """A media stream's rows and its decoded media."""
+    """A media stream's rows and its media."""
 
     rows: MediaRows
-    images: DecodedImages
-    item_shape: tuple[int, ...]
-    places: int
-    """Media places of one microbatch."""
+    items: dict[str, MediaItemSource]
+    """By modality; see `Medium.name`."""
     max_skips: int
 
 
@@ -124,8 +168,8 @@ class Mixture:
     text: Mapping[str, TextRows]
     media: Mapping[str, MediaSource]
     context_length: int
-    failed: dict[str, set[int]] = field(default_factory=dict)
-    """Stream to the samples that did not decode, as far as this process has seen."""
+    failed: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
+    """Stream to the media that did not decode, as far as this process has seen."""
 
     def step(self, number: int, rank: int = 0, ranks: int = 1) -> Step:
         """Step ``number`` (from 0) as rank ``rank`` of ``ranks`` runs it: every ranks-th microbatch."""
@@ -147,15 +191,16 @@ class Mixture:
         counts = StepCounts()
         for stream in self.columns.per_microbatch:
             columns = self.columns.numbers(stream, microbatch)
-            if stream in self.text:
+            if stream in self.media and self.media[stream].rows.control == "repeat_text":
+                rows = self._repeated(stream, step, columns)
+                found = StepCounts(repeated_tokens=int((rows.document != NO_DOCUMENT).sum()))
+            elif stream in self.text:
                 rows = self.text[stream].rows(step * self.columns.text_period + columns)
                 found = StepCounts(text_tokens=int((rows.document != NO_DOCUMENT).sum()))
             else:
                 first_row = sum(len(part.tokens) for part in parts)
-                rows, item, found = self._media_rows(stream, step, columns, first_row, skips)
-                # A `captions_only` control has nothing to encode: its slots are padding already.
-                if self.media[stream].rows.control != "captions_only":
-                    media[stream] = item
+                rows, items, found = self._media_rows(stream, step, columns, first_row, skips)
+                media |= items
             for column, tokens in zip(columns.tolist(), rows.tokens, strict=True):
                 digests[f"{stream}/{column}"] = hashlib.blake2b(tokens.tobytes(), digest_size=8).digest()
             scored = int((rows.labels != UNSCORED).sum())
@@ -167,47 +212,131 @@ class Mixture:
         }
         return Batch(**stacked, media=media), counts
 
+    def _repeated(self, stream: str, step: int, columns: Ints) -> RowArrays:
+        """Text rows that the arm has read before, in the place of the media rows ``columns``."""
+        kept = [
+            (name, int(column))
+            for microbatch in range(self.columns.microbatches)
+            for name in self.columns.text_streams
+            for column in self.columns.numbers(name, microbatch)
+        ]
+        per_step = {
+            name: count * self.columns.microbatches
+            for name, count in self.columns.per_microbatch.items()
+            if name in self.media
+        }
+        # Media streams are numbered one after another, so that no two repeat the same row.
+        before = sum(count for name, count in per_step.items() if name < stream)
+        total = sum(per_step.values())
+        parts = []
+        for number in repeated_rows(step * total + before + columns, step, len(kept), total).tolist():
+            name, column = kept[number % len(kept)]
+            row = (number // len(kept)) * self.columns.text_period + column
+            parts.append(self.text[name].rows(np.asarray([row])))
+        return RowArrays(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("tokens", "labels", "document", "position")
+            )
+        )
+
     def _media_rows(
         self, stream: str, step: int, columns: Ints, first_row: int, skips: dict[str, int]
-    ) -> tuple[RowArrays, MediaBatch, StepCounts]:
+    ) -> tuple[RowArrays, dict[str, MediaBatch], StepCounts]:
         source = self.media[stream]
         advance = self.columns.per_microbatch[stream] * self.columns.microbatches
-        items = source.rows.items(step * advance + columns)
-        control = source.rows.control
-        values = torch.zeros((source.places, *source.item_shape), dtype=torch.uint8)
-        attended = np.zeros(len(items.row), dtype=bool)
-        if control != "captions_only":
-            decoded, attended = source.images.get(items.shown)
-            values[: len(items.row)] = torch.from_numpy(decoded)
-            self._count_failures(stream, items.shown[~attended], skips)
-        laid = source.rows.assemble(items, len(columns), attended)
+        found = source.rows.documents(step * advance + columns)
+        read = {} if without_media(source.rows.control) else self._read(stream, found, skips)
+        attended = {
+            name: read[name].present if name in read else np.zeros(len(shown.item), dtype=bool)
+            for name, shown in found.media.items()
+        }
+        laid = source.rows.assemble(found, len(columns), attended)
         if laid.captions_cut:
             skips[f"{stream}/caption_cut"] = skips.get(f"{stream}/caption_cut", 0) + laid.captions_cut
-        # Places without an attended item point one past the end of the microbatch.
-        beyond = self.columns.rows * self.context_length
-        slots = np.full((source.places, source.rows.tokens_per_item), beyond, dtype=np.int64)
-        filled = slots[: len(items.row)]
-        filled[attended] = laid.slots[attended] + first_row * self.context_length
-        present = torch.zeros(source.places, dtype=torch.bool)
-        present[: len(items.row)] = torch.from_numpy(attended)
-        media_positions = len(items.row) * source.rows.tokens_per_item
-        used = int((laid.rows.document != NO_DOCUMENT).sum())
-        caption_tokens = used - int(attended.sum()) * source.rows.tokens_per_item
+        batches = {
+            name: self._media_batch(source.items[name], one, laid.slots[name], first_row)
+            for name, one in read.items()
+        }
+        media_positions = sum(slots.size for slots in laid.slots.values())
+        filled = sum(int(attended[name].sum()) * slots.shape[1] for name, slots in laid.slots.items())
+        caption_tokens = int((laid.rows.document != NO_DOCUMENT).sum()) - filled
         counts = StepCounts(caption_tokens=caption_tokens, media_positions=media_positions)
-        return laid.rows, MediaBatch(values, torch.from_numpy(slots), present), counts
+        return laid.rows, batches, counts
 
-    def _count_failures(self, stream: str, failed: NDArray[np.int64], skips: dict[str, int]) -> None:
+    def _read(self, stream: str, found: RowDocuments, skips: dict[str, int]) -> dict[str, _Read]:
+        """The media of some documents, or what their control shows instead."""
+        rows = self.media[stream].rows
+        read = {}
+        for name, shown in found.media.items():
+            source = self.media[stream].items[name]
+            present = np.ones(len(shown.item), dtype=bool)
+            values = features = None
+            if source.with_values:
+                values, present = source.decoded.get(shown.shown)
+                self._count_failures(stream, source.decoded, shown.shown[~present], skips)
+                if source.noise is not None:
+                    values = self._without_content(rows, name, found, shown, values)
+            if source.features is not None:
+                features, known = source.features.get(shown.shown)
+                if not source.with_values:
+                    present = known
+                    self._count_failures(stream, source.decoded, shown.shown[~present], skips)
+            read[name] = _Read(values, features, present)
+        return read
+
+    def _without_content(
+        self, rows: MediaRows, name: str, found: RowDocuments, shown: Shown, values: np.ndarray
+    ) -> np.ndarray:
+        """What a `noise` or `blank` control shows in the place of ``values``."""
+        noted = self.media[rows.name].items[name].noise
+        assert noted is not None
+        mean, std = noted
+        shape = values.shape[1:]
+        made = np.empty(values.shape, dtype=np.float32)
+        epochs = found.epoch[shown.document].tolist()
+        for place, (epoch, item) in enumerate(zip(epochs, shown.item.tolist(), strict=True)):
+            if rows.control == "blank":
+                made[place] = mean
+            else:
+                rng = stream_rng(rows.seed, f"control/noise/{name}", epoch, item)
+                made[place] = noise(shape, mean, std, rng)
+        if values.dtype == np.uint8:
+            return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+        return made.astype(values.dtype)
+
+    def _media_batch(
+        self, source: MediaItemSource, read: _Read, laid: NDArray[np.int64], first_row: int
+    ) -> MediaBatch:
+        """``read`` in a fixed number of places; those without an attended item point past the microbatch."""
+        count = len(read.present)
+        beyond = self.columns.rows * self.context_length
+        slots = np.full((source.places, laid.shape[1]), beyond, dtype=np.int64)
+        filled = slots[:count]
+        filled[read.present] = laid[read.present] + first_row * self.context_length
+        present = torch.zeros(source.places, dtype=torch.bool)
+        present[:count] = torch.from_numpy(read.present)
+        return MediaBatch(
+            _placed(read.values, source.places),
+            torch.from_numpy(slots),
+            present,
+            _placed(read.features, source.places),
+        )
+
+    def _count_failures(
+        self, stream: str, decoded: DecodedMedia, failed: NDArray[np.int64], skips: dict[str, int]
+    ) -> None:
         if not len(failed):
             return
         source = self.media[stream]
         skips[f"{stream}/decode"] = skips.get(f"{stream}/decode", 0) + len(failed)
         known = self.failed.setdefault(stream, set())
-        known.update(failed.tolist())
+        known.update((decoded.spec.modality, item) for item in failed.tolist())
         if len(known) > source.max_skips:
             sample = int(failed[0])
             raise DataError(
-                f"stream {stream!r}: {source.images.errors.get(sample, f'sample {sample} does not decode')}; "
-                f"{len(known)} samples failed and streams.{stream}.max_skips allows {source.max_skips}: "
+                f"stream {stream!r}: {decoded.errors.get(sample, f'item {sample} does not decode')}; "
+                f"{len(known)} failed and streams.{stream}.max_skips allows {source.max_skips}: "
                 "mend the shard or raise the limit"
             )
 
@@ -218,8 +347,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=True)
 
+    def moved(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else move(tensor)
+
     media = {
-        name: MediaBatch(move(item.values), move(item.slots), move(item.present))
+        name: MediaBatch(moved(item.values), move(item.slots), move(item.present), moved(item.features))
         for name, item in batch.media.items()
     }
     return Batch(

@@ -2,7 +2,8 @@
 
 from ablate.model.fusion import FusedModel
 from ablate.model.transformer import Transformer
-from ablate.recipe.schema import Arm, Recipe
+from ablate.recipe.arms import stream_encoders
+from ablate.recipe.schema import Arm, Recipe, without_media
 from ablate.seeding import seeded_init
 from encoders.base import Encoder
 from encoders.registry import build_encoder
@@ -15,13 +16,17 @@ def build_backbone(recipe: Recipe, vocabulary: int, seed: int) -> Transformer:
 
 
 def build_encoders(recipe: Recipe, arm: Arm, seed: int) -> dict[str, Encoder]:
-    """An encoder for each media stream of ``arm``, by stream name; none for a `captions_only` control."""
+    """An encoder for each modality of each media stream of ``arm``, by the name of `stream_encoders`; none
+    for a control that encodes no media."""
     encoders: dict[str, Encoder] = {}
-    for name in arm.mixture:
-        if recipe.streams[name].modality == "text" or arm.control == "captions_only":
+    if without_media(arm.control):
+        return encoders
+    for stream in arm.mixture:
+        if recipe.streams[stream].modality == "text":
             continue
-        with seeded_init(seed, f"init/encoder/{name}"):
-            encoders[name] = build_encoder(recipe.streams[name].encoder, recipe.model.width)
+        for name, settings in stream_encoders(stream, recipe.streams[stream]).items():
+            with seeded_init(seed, f"init/encoder/{name}"):
+                encoders[name] = build_encoder(settings, recipe.model.width)
     return encoders
 
 

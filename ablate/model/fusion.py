@@ -27,7 +27,7 @@ class LossSums:
 
 
 class FusedModel(nn.Module):
-    """The backbone, an encoder per media stream, and a media head per media stream."""
+    """The backbone, and an encoder and a media head for each modality of each media stream."""
 
     def __init__(
         self, backbone: Transformer, encoders: dict[str, Encoder], *, media_loss: bool, seed: int
@@ -35,7 +35,7 @@ class FusedModel(nn.Module):
         """Wrap ``backbone``.
 
         Args:
-            encoders: by stream name.
+            encoders: by stream, or `<stream>:<modality>`.
             media_loss: whether the next patch is regressed; the media heads exist in either case.
             seed: replicate, from which the media heads are drawn.
         """
@@ -57,9 +57,18 @@ class FusedModel(nn.Module):
         # One row past the end takes the tokens of spare places, so that shapes never change.
         flat = torch.cat([embeddings.reshape(-1, width), embeddings.new_zeros(1, width)])
         for name, media in batch.media.items():
-            encoded = self.encoders[name](media.values).to(flat.dtype)
+            encoded = self._encoded(name, media).to(flat.dtype)
             flat = flat.index_copy(0, media.slots.reshape(-1), encoded.reshape(-1, width))
         return flat[:-1].view(rows, length, width)
+
+    def _encoded(self, name: str, media: MediaBatch) -> Tensor:
+        """float[items, tokens_per_item, width], from cached features where the batch has them."""
+        encoder = self.encoders[name]
+        assert isinstance(encoder, Encoder)
+        if media.features is not None:
+            return encoder.from_features(media.features)
+        encoded: Tensor = encoder(media.values)
+        return encoded
 
     def hidden(self, batch: Batch) -> Tensor:
         """Final hidden states float[rows, context_length, width]."""
@@ -91,6 +100,7 @@ class FusedModel(nn.Module):
         predicted = self.media_heads[name](before).float().view(*media.slots.shape, -1)
         encoder = self.encoders[name]
         assert isinstance(encoder, Encoder)
+        assert media.values is not None
         error = (predicted - encoder.targets(media.values)).square().mean(dim=-1)
         total: Tensor = (error * media.present.unsqueeze(1)).sum()
         return total

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from math import fsum
+from typing import Any
 
-from ablate.recipe.schema import Arm, Control, Match, Modality, Recipe
+from ablate.recipe.schema import Arm, Control, Match, Modality, Recipe, StreamConfig, without_media
 
 SHARE_TOLERANCE = 1e-9
 """How far the shares of a mixture may be from adding up to 1."""
@@ -16,7 +17,7 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
     """Every arm in the order of the recipe, each followed by its controls.
 
     A control keeps the mixture of the arm it mirrors and is named ``<arm>.<control>``. It keeps the
-    media loss too, except `captions_only`, which has no media to regress.
+    media loss too, except where it has no media to regress.
     """
     arms: list[Arm] = []
     for name, config in recipe.arms.items():
@@ -35,7 +36,13 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
 
 
 def _control_media_loss(control: Control, media_loss: float) -> float:
-    return 0.0 if control == "captions_only" else media_loss
+    return 0.0 if without_media(control) else media_loss
+
+
+def stream_encoders(name: str, stream: StreamConfig) -> dict[str, dict[str, Any]]:
+    """Encoder settings of each modality of a media stream, under the name that batch, encoder and media
+    head share: the stream's own for its modality, `<stream>:<modality>` for further ones."""
+    return {name: stream.encoder, **{f"{name}:{modality}": own for modality, own in stream.also.items()}}
 
 
 def columns_per_microbatch(

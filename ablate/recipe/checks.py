@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import fsum
-from typing import Any
+from typing import Any, get_args
 
 from ablate.recipe.arms import SHARE_TOLERANCE, columns_per_microbatch
 from ablate.recipe.errors import Problem, listed, nearest
-from ablate.recipe.schema import ArmConfig, Recipe, StreamConfig
+from ablate.recipe.schema import ArmConfig, Modality, Recipe, StreamConfig
 
 STUDY_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}"
 PART_NAME = r"[A-Za-z0-9_-]{1,100}"
+MEDIA_MODALITIES = tuple(name for name in get_args(Modality) if name != "text")
 """Streams, arms and tasks. Without dots: `<arm>.<control>` names a control, `a.b=1` an override."""
 BYTES = 256
 """A byte-level vocabulary holds every byte."""
@@ -154,6 +155,8 @@ def _ranges(recipe: Recipe) -> _Found:
     if planted.held_out > planted.entities:
         found = f"{planted.held_out} of {planted.entities} entities"
         yield "planted.held_out", found, "at most planted.entities", "", ("planted.entities",)
+    if not planted.modalities or len(set(planted.modalities)) < len(planted.modalities):
+        yield "planted.modalities", listed(planted.modalities), "one or more kinds of media, each once"
     if not recipe.tokenizer.path and recipe.tokenizer.vocabulary <= BYTES:
         found, allowed = str(recipe.tokenizer.vocabulary), f"more than {BYTES}, one for each byte"
         yield "tokenizer.vocabulary", found, allowed, "", ("tokenizer.path",)
@@ -221,30 +224,47 @@ def _streams(recipe: Recipe) -> _Found:
         numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", stream.part)
         if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
             yield f"{key}.part", repr(stream.part), "k/n with 1 <= k <= n, such as 1/2"
-        yield from _encoder(f"{key}.encoder", stream)
+        yield from _media_stream(key, stream)
 
 
-def _encoder(key: str, stream: StreamConfig) -> _Found:
+def _media_stream(key: str, stream: StreamConfig) -> _Found:
+    """The encoders of a stream, and what only some streams may ask for."""
+    reads = (f"{key}.modality",)
+    if stream.modality == "text":
+        for name, given in (("encoder", stream.encoder), ("also", stream.also)):
+            if given:
+                yield f"{key}.{name}", "an encoder", "none: text is not encoded", "", reads
+        if stream.documents != "captioned":
+            yield f"{key}.documents", stream.documents, "nothing, on a stream of text", "", reads
+        return
+    yield from _encoder(f"{key}.encoder", stream.encoder, stream.modality, reads)
+    for modality, settings in stream.also.items():
+        if modality not in MEDIA_MODALITIES or modality == stream.modality:
+            others = listed(other for other in MEDIA_MODALITIES if other != stream.modality)
+            yield f"{key}.also.{modality}", repr(modality), f"another modality: {others}", "", reads
+            continue
+        yield from _encoder(f"{key}.also.{modality}", settings, modality, reads)
+    if stream.documents == "interleaved" and (stream.also or stream.modality != "image"):
+        found = f"interleaved, with {listed((stream.modality, *stream.also))}"
+        yield f"{key}.documents", found, "interleaved documents of images and text only", "", reads
+
+
+def _encoder(key: str, given: Mapping[str, Any], modality: str, reads: tuple[str, ...]) -> _Found:
     from encoders.registry import encoder_class
 
-    reads = (key.replace(".encoder", ".modality"),)
-    if stream.modality == "text":
-        if stream.encoder:
-            yield key, "an encoder", "none: text is not encoded", "", reads
-        return
-    if not stream.encoder.get("name"):
+    if not given.get("name"):
         yield key, "no encoder", "name: of a registered encoder", "such as {name: patches}", reads
         return
-    yield from _paths(key, stream.encoder)
-    settings = {name: value for name, value in stream.encoder.items() if name != "name"}
+    yield from _paths(key, given)
+    settings = {name: value for name, value in given.items() if name != "name"}
     try:
-        encoder = encoder_class(str(stream.encoder["name"]))
+        encoder = encoder_class(str(given["name"]))
     except (ValueError, ImportError) as error:
-        yield f"{key}.name", repr(stream.encoder["name"]), str(error)
+        yield f"{key}.name", repr(given["name"]), str(error)
         return
-    if encoder.modality != stream.modality:
-        found = f"{stream.encoder['name']}, which reads {encoder.modality}"
-        yield f"{key}.name", found, f"an encoder of {stream.modality}", "", reads
+    if encoder.modality != modality:
+        found = f"{given['name']}, which reads {encoder.modality}"
+        yield f"{key}.name", found, f"an encoder of {modality}", "", reads
     yield from _built(key, encoder.Config, settings)
 
 
@@ -291,6 +311,16 @@ def _media(key: str, arm: ArmConfig, recipe: Recipe) -> _Found:
         found = f"false, while {key} has {listed(media)}"
         why = "without the mask, text would attend to the empty slots of a placebo"
         yield "model.document_mask", found, "true where an arm has media", why, reads
+    silent = [name for name in media if recipe.streams[name].documents == "media_only"]
+    if silent:
+        reads = (*reads, *(f"streams.{name}.documents" for name in silent))
+        if not arm.media_loss > 0:
+            found = f"{arm.media_loss:g}, while {listed(silent)} has no text"
+            yield f"{key}.media_loss", found, "more than 0: media alone teach by the next patch", "", reads
+        for control in ("captions_only", "captions_only_refill", "shuffled"):
+            if control in arm.controls:
+                found = f"{control}, while {listed(silent)} has no captions"
+                yield f"{key}.controls", found, "noise, blank or repeat_text", "", reads
     if arm.media_loss > 0 and not media:
         found = f"{arm.media_loss:g} on an arm without media"
         yield f"{key}.media_loss", found, "0, or an arm with media", "", reads

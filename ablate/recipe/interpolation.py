@@ -112,7 +112,7 @@ def _schema_default(name: str) -> Any:
 
 
 def _admits_data_root(key: str) -> bool:
-    pattern = r"streams\.[^.]+\.(?:paths|encoder)\..+|tasks\..+|tokenizer\.path"
+    pattern = r"streams\.[^.]+\.(?:paths|encoder|also)\..+|tasks\..+|tokenizer\.path"
     return re.fullmatch(pattern, key, re.DOTALL) is not None
 
 

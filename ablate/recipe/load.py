@@ -82,7 +82,12 @@ def resolve_paths(recipe: Recipe, data_root: Path) -> Recipe:
         return mapped(value, lambda text: text.replace(DATA_ROOT, glob.escape(root)))
 
     streams = {
-        name: dataclasses.replace(stream, paths=globs(stream.paths), encoder=resolved(stream.encoder))
+        name: dataclasses.replace(
+            stream,
+            paths=globs(stream.paths),
+            encoder=resolved(stream.encoder),
+            also=resolved(stream.also),
+        )
         for name, stream in recipe.streams.items()
     }
     tasks = {

@@ -10,9 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Match = Literal["flops", "text_tokens", "positions"]
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "audio", "video", "sensor"]
 Order = Literal["media_first", "text_first", "mixed"]
-Control = Literal["captions_only", "shuffled"]
+Documents = Literal["captioned", "interleaved", "media_only"]
+Control = Literal["captions_only", "captions_only_refill", "shuffled", "noise", "blank", "repeat_text"]
+
+
+def without_media(control: Control | None) -> bool:
+    """Whether a control encodes no media at all."""
+    return control in ("captions_only", "captions_only_refill", "repeat_text")
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,15 @@ class StreamConfig:
     """`k/n` keeps the k-th of n disjoint, exchangeable parts (documents split by content digest)."""
     encoder: dict[str, Any] = field(default_factory=dict)
     """Media streams: `name` of a registered encoder, and its own settings."""
+    also: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further modalities of the same samples, each with an encoder: `audio: {name: ...}` of a video."""
+    documents: Documents = "captioned"
+    """Media streams: one caption a visit, texts and images in the order that KEY.json lists them, or media
+    without text, which train by `media_loss` alone."""
     order: Order = "mixed"
     """Media streams: which comes first in a document, or a fair coin per (seed, epoch, sample)."""
     items_per_row: int = 0
-    """Media streams: most items a row holds. 0 means as many as the median caption lets fit."""
+    """Media streams: most items of a modality in a row. 0 means as many as the median text lets fit."""
     max_skips: int = 0
     """Samples that may fail to decode before the run stops; every skip is counted in the record."""
 
@@ -99,6 +110,8 @@ class BudgetConfig:
     """Amount: training FLOPs of one run."""
     text_tokens: float = 0.0
     """Amount: text positions of the baseline arm."""
+    encoder_cost: Literal["each_visit", "once"] = "each_visit"
+    """Charge of a frozen encoder whose features are cached: as if computed at every visit, or one pass."""
 
 
 @dataclass(frozen=True)
@@ -147,18 +160,20 @@ class PlantedConfig:
 
     world_seed: int = 0
     """Draws names, attributes and wording."""
+    modalities: list[Literal["image", "audio", "video", "sensor"]] = field(default_factory=lambda: ["image"])
+    """Kinds of media. Each shows every entity, and one attribute of it that no other medium shows."""
     entities: int = 512
     """Named things, each with one value per attribute."""
     held_out: int = 256
-    """Entities whose attributes appear in no text: only pictures show them."""
+    """Entities whose attributes appear in no text: only media show them, those of every modality."""
     image_size: int = 32
     """Pixels per side of a rendered picture."""
     images_per_entity: int = 2
-    """Renderings of each entity, different in noise, place and scale."""
+    """Items of each entity in each modality that shows it, different in noise, place, scale and the like."""
     documents: int = 6000
     """Text documents: facts about the entities that are not held out, among ordinary prose."""
     captions_per_image: int = 8
-    """Captions of each picture: some name the entity, some state an attribute, none does both."""
+    """Captions of each item: some name the entity, some state an attribute, none does both."""
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,11 @@ def complete(recipe: Recipe, seen: Report) -> Recipe:
         encoder = stream.encoder
         if encoder:
             encoder = _selected(encoder, "name", _encoder_config, f"streams.{name}.encoder", seen)
-        streams[name] = dataclasses.replace(stream, encoder=encoder)
+        also = {
+            modality: _selected(settings, "name", _encoder_config, f"streams.{name}.also.{modality}", seen)
+            for modality, settings in stream.also.items()
+        }
+        streams[name] = dataclasses.replace(stream, encoder=encoder, also=also)
     tasks = {
         name: _selected(task, "kind", _task_config, f"tasks.{name}", seen)
         for name, task in recipe.tasks.items()

@@ -1,13 +1,16 @@
 """Which run is which: the digest under which a finished run is found again."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ablate.budget.plan import Plan
+from ablate.data.content import hash_file
 from ablate.materials import Materials, build_columns
 from ablate.model.transformer import mlp_width
 from ablate.train.device import device_type, is_compiled, precision
@@ -18,7 +21,7 @@ RUN_FORMAT = 1
 _WITHOUT_EFFECT = {"checkpoint_every", "log_every", "loggers", "data_workers"}
 """Training settings that change no weight."""
 
-_STREAM_SETTINGS = {"modality", "encoder", "order", "items_per_row", "part"}
+_STREAM_SETTINGS = {"modality", "encoder", "also", "documents", "order", "items_per_row", "part"}
 
 
 def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
         | {"kv_heads": recipe.model.kv_heads or recipe.model.heads, "mlp_width": mlp_width(recipe.model)},
         "train": {key: value for key, value in train.items() if key not in _WITHOUT_EFFECT},
         "streams": {
-            name: {key: value for key, value in stream.items() if key in _STREAM_SETTINGS}
+            name: {key: _by_content(value) for key, value in stream.items() if key in _STREAM_SETTINGS}
             for name, stream in streams.items()
         },
         "rows": columns.per_microbatch,
@@ -49,6 +52,24 @@ def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
         "media_loss": arm.media_loss,
         "control": arm.control,
     }
+
+
+def _by_content(settings: Any) -> Any:
+    """``settings`` with the path of every file of weights replaced by the digest of what it holds."""
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        key: _weights_digest(value, Path(value).stat().st_mtime_ns)
+        if key == "weights" and value
+        else _by_content(value)
+        for key, value in settings.items()
+    }
+
+
+@functools.cache
+def _weights_digest(path: str, modified: int) -> str:
+    """Digest of a file of weights, read once a process for each time it was ``modified``."""
+    return hash_file(Path(path))
 
 
 def used_digests(materials: Materials, plan: Plan) -> dict[str, str]:

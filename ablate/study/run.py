@@ -15,6 +15,7 @@ from ablate.budget.ledger import Ledger
 from ablate.budget.plan import Plan, plan_study
 from ablate.materials import Materials, build_mixture, prepare
 from ablate.model.build import build_model
+from ablate.model.features import attach_features
 from ablate.model.fusion import FusedModel
 from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import Transformer, weights_digest
@@ -91,10 +92,11 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
 def relabel(record: RunRecord, recipe: Recipe, plan: Plan) -> RunRecord:
     """The record under this study's names and charges.
 
-    A `captions_only` run of one identity is charged as whichever arm it mirrors in the study at hand.
+    A control's run of one identity is charged as whichever arm it mirrors in the study at hand.
     """
     per_step = sum(plan.flops_per_step.values())
-    charged = {name: flops * record.spent.steps for name, flops in plan.flops_per_step.items()}
+    charged = plan.flops(record.spent.steps)
+    once = sum(plan.flops_once.values())
     return dataclasses.replace(
         record,
         study=recipe.study,
@@ -103,7 +105,7 @@ def relabel(record: RunRecord, recipe: Recipe, plan: Plan) -> RunRecord:
         recipe_digest=recipe_digest(recipe),
         planned=plan.ledger,
         spent=dataclasses.replace(record.spent, flops=charged),
-        curve=[dataclasses.replace(point, flops=point.step * per_step) for point in record.curve],
+        curve=[dataclasses.replace(point, flops=once + point.step * per_step) for point in record.curve],
     )
 
 
@@ -143,6 +145,7 @@ def _train_and_score(
     model = build_model(recipe, plan.arm, materials.tokenizer.vocabulary, job.seed)
     initial = weights_digest(model.backbone)
     mixture = build_mixture(materials, plan.arm, job.seed)
+    attach_features(model.to(device_type()), mixture, job.cache, media_loss=plan.arm.media_loss > 0)
     origin = provenance()
     result = fit(
         model,
@@ -195,8 +198,8 @@ def _spent(plan: Plan, account: Account) -> Ledger:
     share = account.steps / plan.steps
     return Ledger(
         steps=account.steps,
-        flops={name: flops * account.steps for name, flops in plan.flops_per_step.items()},
-        flops_executed=plan.executed_per_step * account.steps,
+        flops=plan.flops(account.steps),
+        flops_executed=plan.executed_per_step * account.steps + plan.executed_once,
         positions=counts.positions,
         text_tokens=counts.text_tokens,
         caption_tokens=counts.caption_tokens,
@@ -205,6 +208,7 @@ def _spent(plan: Plan, account: Account) -> Ledger:
         unique_text_tokens=round(min(plan.ledger.unique_text_tokens, counts.text_tokens)),
         text_epochs=plan.ledger.text_epochs * share,
         parameters=plan.ledger.parameters,
+        repeated_tokens=counts.repeated_tokens,
         wall_seconds=round(account.wall_seconds, 2),
     )
 

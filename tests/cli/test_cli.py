@@ -190,7 +190,11 @@ def test_a_report_of_no_study_says_how_to_make_one(ablate: Run, tmp_path: Path) 
 def test_list_encoders_names_every_registered_one(ablate: Run) -> None:
     ran = ablate("list", "encoders")
     assert (ran.code, ran.err) == (0, "")
-    assert set(cells(ran.out)) == set(ENCODERS)
+    rows = cells(ran.out)
+    assert set(rows) == set(ENCODERS)
+    # Modality, shape of an item, tokens an item, parameters, trunk, pretraining.
+    assert rows["patches"] == ["image", "3x32x32", "16", "79.9k", "trained", "nothing"]
+    assert {row[0] for row in rows.values()} == {"image", "video", "audio", "sensor"}
 
 
 def test_list_tasks_names_every_kind_with_its_metrics(ablate: Run) -> None:

@@ -18,9 +18,11 @@ from PIL import Image
 
 from ablate.bench.data import measure_sources
 from ablate.data import images
+from ablate.data.decoded import DecodedMedia
 from ablate.data.errors import DataError
-from ablate.data.images import DecodedImages, decode_image
+from ablate.data.images import decode_image
 from ablate.data.media import open_media
+from encoders.media_spec import ImageSpec
 
 DRAW = np.random.Generator(np.random.PCG64(0))
 
@@ -252,20 +254,22 @@ def samples(tmp_path: Path):
 
 def test_cached_and_live_pictures_are_the_same(samples, tmp_path):
     order = np.array([11, 0, 5, 3, 3, 7])
-    kept, live = (DecodedImages(samples, 32, tmp_path / "cache", live=live) for live in (False, True))
+    kept, live = (
+        DecodedMedia(samples, ImageSpec(32), tmp_path / "cache", live=live) for live in (False, True)
+    )
     (pixels, ok), (pixels_live, ok_live) = kept.get(order), live.get(order)
     assert (pixels == pixels_live).all()
     assert ok.tolist() == ok_live.tolist() == [True, True, False, True, True, False]
     assert pixels.dtype == np.uint8
     assert pixels.shape == (6, 3, 32, 32)
     assert not pixels[~ok].any()
-    assert (pixels[0] == decode_image(samples.read(11), 32)).all()
+    assert (pixels[0] == decode_image(samples.read("image", 11), 32)).all()
     assert kept.errors == live.errors
 
 
 def test_a_corrupt_picture_is_named_by_shard_and_key(samples, tmp_path):
     for _ in range(2):  # the second time from the cache
-        errors = DecodedImages(samples, 32, tmp_path / "cache").errors
+        errors = DecodedMedia(samples, ImageSpec(32), tmp_path / "cache").errors
         assert sorted(errors) == [5, 7]
         assert errors[7].startswith(f"{tmp_path / 's.tar'}: 0007: not a JPEG, PNG or WebP")
         assert "0005: corrupt or truncated WEBP" in errors[5]
@@ -273,10 +277,10 @@ def test_a_corrupt_picture_is_named_by_shard_and_key(samples, tmp_path):
 
 def test_a_set_above_the_limit_is_decoded_live(samples, tmp_path):
     at = len(samples) * 3 * 32 * 32
-    assert not DecodedImages(samples, 32, tmp_path / "cache", limit=at).live
-    above = DecodedImages(samples, 32, tmp_path / "other", limit=at - 1)
+    assert not DecodedMedia(samples, ImageSpec(32), tmp_path / "cache", limit=at).live
+    above = DecodedMedia(samples, ImageSpec(32), tmp_path / "other", limit=at - 1)
     assert above.live
-    assert not (tmp_path / "other" / "images").exists()
+    assert not (tmp_path / "other" / "decoded").exists()
     assert pickle.loads(pickle.dumps(above)).live
 
 
@@ -291,28 +295,28 @@ def test_a_pass_that_is_killed_leaves_no_cache_that_is_taken_for_whole(samples, 
 
     monkeypatch.setattr(images, "decode_image", killed)
     with pytest.raises(KeyboardInterrupt):
-        DecodedImages(samples, 32, tmp_path / "cache")
+        DecodedMedia(samples, ImageSpec(32), tmp_path / "cache")
     monkeypatch.undo()
-    folder = tmp_path / "cache" / "images"
+    folder = tmp_path / "cache" / "decoded"
     assert [path for path in folder.iterdir() if path.is_dir()] == []
-    assert DecodedImages(samples, 32, tmp_path / "cache").get(range(12))[1].sum() == 10
+    assert DecodedMedia(samples, ImageSpec(32), tmp_path / "cache").get(range(12))[1].sum() == 10
 
 
 def test_the_cache_is_per_size_and_content(samples, tmp_path):
-    one = DecodedImages(samples, 16, tmp_path / "cache")
-    two = DecodedImages(samples, 32, tmp_path / "cache")
+    one = DecodedMedia(samples, ImageSpec(16), tmp_path / "cache")
+    two = DecodedMedia(samples, ImageSpec(32), tmp_path / "cache")
     other = open_media([shard(tmp_path / "t.tar", [picture("PNG")])], "captions", tmp_path / "cache")
-    three = DecodedImages(other, 16, tmp_path / "cache")
+    three = DecodedMedia(other, ImageSpec(16), tmp_path / "cache")
     assert (one.shape, two.shape, three.shape) == ((12, 3, 16, 16), (12, 3, 32, 32), (1, 3, 16, 16))
     assert (pickle.loads(pickle.dumps(one)).get([3])[0] == one.get([3])[0]).all()
 
 
 def test_pictures_cut_off_in_the_cache_are_refused(samples, tmp_path):
-    DecodedImages(samples, 16, tmp_path / "cache")
-    (pixels,) = (tmp_path / "cache" / "images").glob("*/pixels.bin")
+    DecodedMedia(samples, ImageSpec(16), tmp_path / "cache")
+    (pixels,) = (tmp_path / "cache" / "decoded").glob("*/values.bin")
     pixels.write_bytes(pixels.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"damaged .* delete this folder"):
-        DecodedImages(samples, 16, tmp_path / "cache")
+        DecodedMedia(samples, ImageSpec(16), tmp_path / "cache")
 
 
 def test_the_bench_measures_what_it_says(tmp_path):

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ablate.data.captions import build_caption_tokens
 from ablate.data.errors import DataError
-from ablate.data.media import MediaSamples, build_caption_tokens, open_media
+from ablate.data.media import MediaSamples, open_media
 from ablate.data.tokenizer import train_tokenizer
 
 
@@ -63,23 +64,23 @@ def test_the_list_in_json_comes_before_the_text_file(tmp_path):
         )
     )
     expected = [["first", "secönd"], ["alone"], ["unterwegs →"], ["no text file"]]
-    assert [samples.captions(n) for n in range(4)] == expected
-    assert [samples.read(n) for n in range(4)] == [b"p0", b"p1", b"p2", b"p3"]
+    assert [samples.texts(n) for n in range(4)] == expected
+    assert [samples.read("image", n) for n in range(4)] == [b"p0", b"p1", b"p2", b"p3"]
     assert samples.keys == list("0123")
     assert samples.first.tolist() == [0, 2, 3, 4, 5]
 
 
 def test_another_field_can_hold_the_captions(tmp_path):
     path = shard(tmp_path / "s.tar", {"0": {"jpg": b"p", "txt": b"t", "json": b'{"alt": ["a", "b"]}'}})
-    assert opened(path, "alt").captions(0) == ["a", "b"]
-    assert opened(path).captions(0) == ["t"]
+    assert opened(path, "alt").texts(0) == ["a", "b"]
+    assert opened(path).texts(0) == ["t"]
     assert opened(path, "alt").digest != opened(path).digest
 
 
 def test_copies_of_a_picture_share_a_digest(tmp_path):
     pictures = [b"one", b"two", b"one"]
     members = {str(n): {"jpg": data, "txt": b"t"} for n, data in enumerate(pictures)}
-    digests = opened(shard(tmp_path / "s.tar", members)).media_digests
+    digests = opened(shard(tmp_path / "s.tar", members)).items["image"].digest
     assert digests.dtype == np.uint64
     assert digests[0] == digests[2] != digests[1]
     expected = hashlib.blake2b(b"two", digest_size=8).digest()
@@ -96,19 +97,19 @@ def test_moving_or_renaming_shards_changes_neither_order_nor_digest(tmp_path):
     for other in found[1:]:
         assert other.keys == found[0].keys
         assert other.digest == found[0].digest
-        assert [other.read(n) for n in range(12)] == [found[0].read(n) for n in range(12)]
-    assert [found[0].read(n)[0] for n in range(12)] == [int(key[0]) for key in found[0].keys]
+        assert [other.read("image", n) for n in range(12)] == [found[0].read("image", n) for n in range(12)]
+    assert [found[0].read("image", n)[0] for n in range(12)] == [int(key[0]) for key in found[0].keys]
 
 
 def test_a_gzip_shard_gives_the_same_samples(tmp_path):
     members = {str(n): {"jpg": b"p%d" % n, "txt": b"t%d" % n} for n in range(5)}
     one, two = opened(shard(tmp_path / "s.tar", members)), opened(shard(tmp_path / "s.tar.gz", members))
-    assert one.media_digests.tolist() == two.media_digests.tolist()
-    assert two.name(3) == f"{tmp_path / 's.tar.gz'}: 3"
+    assert one.items["image"].digest.tolist() == two.items["image"].digest.tolist()
+    assert two.name("image", 3) == f"{tmp_path / 's.tar.gz'}: 3"
 
 
 def _last(samples: MediaSamples) -> tuple[bytes, list[str]]:
-    return samples.read(len(samples) - 1), samples.captions(len(samples) - 1)
+    return samples.read("image", len(samples) - 1), samples.texts(len(samples) - 1)
 
 
 def test_samples_travel_as_paths(tmp_path):
@@ -121,7 +122,7 @@ def test_samples_travel_as_paths(tmp_path):
 
 def test_members_of_other_kinds_are_left_alone(tmp_path):
     path = shard(tmp_path / "s.tar", {"0": {**GOOD, "cls": b"3", "seg.png": b"mask"}})
-    assert opened(path).read(0) == GOOD["jpg"]
+    assert opened(path).read("image", 0) == GOOD["jpg"]
 
 
 def test_a_sample_with_two_pictures_or_none_is_named(tmp_path):
@@ -168,7 +169,7 @@ def test_caption_tokens_follow_samples_and_captions(tmp_path):
     assert built.first.tolist() == [0, 1, 3, 6, 10, 15, 21]
     assert len(built.offsets) == 22
     for sample in range(6):
-        for place, caption in enumerate(samples.captions(sample)):
+        for place, caption in enumerate(samples.texts(sample)):
             at = built.first[sample] + place
             tokens = built.tokens[built.offsets[at] : built.offsets[at + 1]].tolist()
             assert tokens[-1] == tokenizer.eos
@@ -185,4 +186,4 @@ def test_opening_many_samples_again_reads_no_shard(tmp_path):
         samples = opened(path)
         seconds.append(time.process_time() - start)
     assert seconds[1] < seconds[0] / 4
-    assert samples.captions(3999) == ["caption 3999"]
+    assert samples.texts(3999) == ["caption 3999"]

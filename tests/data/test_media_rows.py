@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ablate.data.batch import NO_DOCUMENT, UNSCORED
-from ablate.data.media_rows import Items, MediaRowArrays, MediaRows
+from ablate.data.media_rows import MediaRowArrays, MediaRows, Medium, RowDocuments
 from ablate.recipe.schema import Control, Order
 
 BOS, PAD, EOS = 1, 0, 2
@@ -48,9 +48,8 @@ def media_rows(
     return MediaRows(
         captions=captions(lengths),  # type: ignore[arg-type]
         keys=np.arange(count, dtype=np.uint64) * 7919,
-        media_digests=np.arange(count, dtype=np.uint64),
+        media=(Medium(name, TOKENS_PER_ITEM, np.arange(count, dtype=np.uint64)),),
         context_length=context_length,
-        tokens_per_item=TOKENS_PER_ITEM,
         items_per_row=items_per_row,
         order=order,
         bos=BOS,
@@ -61,9 +60,25 @@ def media_rows(
     )
 
 
-def laid(rows: MediaRows, numbers: NDArray[np.int64], *, attended: bool) -> tuple[Items, MediaRowArrays]:
-    items = rows.items(numbers)
-    return items, rows.assemble(items, len(numbers), np.full(len(items.row), attended))
+def laid(
+    rows: MediaRows, numbers: NDArray[np.int64], *, attended: bool
+) -> tuple[RowDocuments, MediaRowArrays]:
+    found = rows.documents(numbers)
+    seen = {name: np.full(len(shown.item), attended) for name, shown in found.media.items()}
+    return found, rows.assemble(found, len(numbers), seen)
+
+
+def slots_of(made: MediaRowArrays) -> NDArray[np.int64]:
+    return np.concatenate([slots.flatten() for slots in made.slots.values()])
+
+
+def visits(rows: MediaRows, numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Sample and caption of every document."""
+    found = rows.documents(numbers)
+    assert rows.captions is not None
+    last = [segments[-1].end for segments in found.segments]
+    captions = np.searchsorted(rows.captions.offsets, last) - 1
+    return list(zip(found.unit.tolist(), captions.tolist(), strict=True))
 
 
 worlds = st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=3), min_size=4, max_size=20)
@@ -73,7 +88,7 @@ worlds = st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=3), min_size
 @settings(max_examples=60, deadline=None)
 def test_every_sample_is_shown_once_in_every_epoch(lengths: list[list[int]], seed: int) -> None:
     rows = media_rows(lengths, seed=seed)
-    shown = rows.items(np.arange(6 * len(lengths))).sample.tolist()
+    shown = rows.documents(np.arange(6 * len(lengths))).unit.tolist()
     for epoch in range(3):
         part = shown[epoch * len(lengths) : (epoch + 1) * len(lengths)]
         assert sorted(part) == list(range(len(lengths)))
@@ -99,7 +114,7 @@ def test_captions_only_keeps_rows_captions_and_scored_tokens_of_the_real_arm(
 def test_unattended_slots_are_padding_that_no_text_sees(lengths: list[list[int]]) -> None:
     rows = media_rows(lengths, control="captions_only")
     _, made = laid(rows, np.arange(8), attended=False)
-    slots = made.slots.flatten()
+    slots = slots_of(made)
     assert (made.rows.document.flatten()[slots] == NO_DOCUMENT).all()
     assert (made.rows.labels.flatten()[slots] == UNSCORED).all()
 
@@ -111,10 +126,10 @@ def test_media_are_never_a_text_label_and_every_caption_token_is_scored(lengths:
     rows, places = np.nonzero(made.rows.labels != UNSCORED)
     assert (made.rows.labels[rows, places] == made.rows.tokens[rows, places + 1]).all()
     is_media = np.zeros(made.rows.tokens.size, dtype=bool)
-    is_media[made.slots.flatten()] = True
+    is_media[slots_of(made)] = True
     assert not is_media.reshape(made.rows.tokens.shape)[rows, places + 1].any()
     caption = (made.rows.document != NO_DOCUMENT) & (made.rows.tokens != BOS)
-    assert caption.sum() - len(made.slots) * TOKENS_PER_ITEM == len(rows)
+    assert caption.sum() - slots_of(made).size == len(rows)
 
 
 @given(worlds)
@@ -133,18 +148,23 @@ def test_the_order_of_media_and_caption_is_as_asked() -> None:
     lengths = [[3]] * 40
     for order, expected in (("media_first", {False}), ("text_first", {True}), ("mixed", {False, True})):
         rows = media_rows(lengths, order=order)  # type: ignore[arg-type]
-        assert set(rows.items(np.arange(20)).text_first.tolist()) == expected
+        found = rows.documents(np.arange(20))
+        # With the text first, the first segment holds the caption's words; else it is empty.
+        assert {segments[0].end > segments[0].begin for segments in found.segments} == expected
 
 
 def test_shuffled_changes_the_pictures_and_nothing_else() -> None:
     lengths = [[3, 5]] * 30
     real, placebo = media_rows(lengths), media_rows(lengths, control="shuffled")
     numbers = np.arange(30)
-    one, other = real.items(numbers), placebo.items(numbers)
-    for name in ("row", "sample", "caption", "text_first"):
+    one, other = real.documents(numbers), placebo.documents(numbers)
+    for name in ("row", "unit", "epoch"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
-    assert np.array_equal(one.shown, one.sample)
-    assert (other.shown != other.sample).all()
+    assert one.segments == other.segments
+    own, others = one.media["pictures"], other.media["pictures"]
+    assert np.array_equal(own.item, others.item)
+    assert np.array_equal(own.shown, own.item)
+    assert (others.shown != others.item).all()
 
 
 def test_the_caption_of_a_visit_depends_on_seed_epoch_and_key_alone() -> None:
@@ -152,9 +172,8 @@ def test_the_caption_of_a_visit_depends_on_seed_epoch_and_key_alone() -> None:
     few, many = media_rows([[2, 2, 2]] * 10), media_rows([[2, 2, 2]] * 25)
 
     def chosen(rows: MediaRows) -> dict[int, int]:
-        items = rows.items(np.arange(14))
         first: dict[int, int] = {}
-        for sample, caption in zip(items.sample.tolist(), items.caption.tolist(), strict=True):
+        for sample, caption in visits(rows, np.arange(14)):
             first.setdefault(sample, caption)
         return first
 
@@ -162,9 +181,8 @@ def test_the_caption_of_a_visit_depends_on_seed_epoch_and_key_alone() -> None:
     shared = set(both[0]) & set(both[1])
     assert len(shared) >= 5
     assert all(both[0][sample] == both[1][sample] for sample in shared)
-    epochs = [
-        set(media_rows([[2] * 3] * 30).items(np.arange(15 * e, 15 * e + 15)).caption % 3) for e in (0, 1)
-    ]
+    again = media_rows([[2] * 3] * 30)
+    epochs = [{caption % 3 for _, caption in visits(again, np.arange(15 * e, 15 * e + 15))} for e in (0, 1)]
     assert epochs[0] == {0, 1, 2}
 
 

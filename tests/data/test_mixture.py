@@ -123,7 +123,7 @@ def test_media_slots_hold_padding_tokens_in_the_rows_of_media(materials: Materia
 
 def break_picture(materials: Materials, sample: int) -> None:
     """Let one sample decode as damaged ones do."""
-    images = materials.media["pictures"].images
+    images = materials.media["pictures"].decoded["pictures"]
     original = images.get
 
     def get(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +136,7 @@ def break_picture(materials: Materials, sample: int) -> None:
 def test_a_picture_that_does_not_decode_stops_the_run(prepared: Callable[..., Materials]) -> None:
     materials = prepared()
     mixture = build_mixture(materials, arm_of(materials, "image"), 0)
-    sample = int(mixture.media["pictures"].rows.items(np.arange(1)).shown[0])
+    sample = int(mixture.media["pictures"].rows.documents(np.arange(1)).media["pictures"].shown[0])
     break_picture(materials, sample)
     with pytest.raises(DataError, match="max_skips allows 0"):
         mixture.step(0)
@@ -148,7 +148,9 @@ def test_a_skip_within_the_limit_is_counted_and_changes_no_other_row(
     reference = step(prepared("streams.pictures.max_skips=1"), "image")
     materials = prepared("streams.pictures.max_skips=1")
     mixture = build_mixture(materials, arm_of(materials, "image"), 0)
-    break_picture(materials, int(mixture.media["pictures"].rows.items(np.arange(1)).shown[0]))
+    break_picture(
+        materials, int(mixture.media["pictures"].rows.documents(np.arange(1)).media["pictures"].shown[0])
+    )
     skipped = mixture.step(0)
     assert skipped.skips == {"pictures/decode": 1}
     assert torch.equal(skipped.microbatches[0].tokens, reference.microbatches[0].tokens)

@@ -377,7 +377,7 @@ def test_a_nul_character_is_refused(recipe_file: Path) -> None:
         ("streams.image.paths=null", "streams.image.paths", "nothing", "a list", "add paths"),
         ("streams.image.encoder.patch=4", "streams.image.encoder.patch", "patch", "image_size", "patch_size"),
         ("streams.image.encoder.patch_size=x", "streams.image.encoder.patch_size", "'x'", "whole number", ""),
-        ("streams.image.encoder.name=pathces", "streams.image.encoder.name", "'pathces'", "patches, vit", ""),
+        ("streams.image.encoder.name=pathces", "streams.image.encoder.name", "'pathces'", "patches, ", ""),
         ("streams.image.encoder.name=null", "streams.image.encoder.name", "missing", "ablate list", ""),
         ("streams.image.encoder.name=os:system", "streams.image.encoder.name", "os:system", "no encoder", ""),
         ("tasks.heldout.max_byte=4", "tasks.heldout.max_byte", "max_byte", "max_bytes", "'max_bytes'"),
