@@ -48,14 +48,14 @@ FILES = {
     "world.json",
 }
 
-QUICKSTART_FOLDER = "planted-fea48ace1421d8f0c6ba23b5"
+QUICKSTART_FOLDER = "planted-1fdc1fdc2dbddd03ff2e8ef3"
 QUICKSTART_DIGESTS = {
     "known-questions.jsonl": "da92b82f1ddf4a86",
-    "pictures-000.tar": "ad1b1df1afe72492",
+    "pictures-000.tar": "bb412762bb74dfab",
     "prose-heldout.jsonl": "e44b83b4c785e467",
     "questions.jsonl": "ed7c0a57c378bfdf",
-    "text.jsonl": "0851fb99047a9e28",
-    "world.json": "c7b61f22e02f016f",
+    "text.jsonl": "8622ffbb63272e65",
+    "world.json": "6fb6437340f85dc1",
 }
 
 

@@ -12,6 +12,7 @@ from ablate.data.batch import NO_DOCUMENT, Batch
 from ablate.data.controls import REPEAT_LAG, repeated_rows
 from ablate.data.mixture import Mixture
 from ablate.materials import Materials, build_mixture, prepare
+from ablate.model.build import build_model
 from ablate.recipe.arms import expand_arms
 from ablate.recipe.load import load_recipe
 
@@ -212,3 +213,19 @@ def test_sound_and_picture_of_one_clip_stand_in_one_document(
     for one, other in zip(seen.slots[seen.present], heard.slots[heard.present], strict=True):
         assert document[one].unique().tolist() == document[other].unique().tolist()
         assert int(other[0]) == int(one[-1]) + 1
+
+
+@pytest.mark.parametrize("arm", ["all", "all.shuffled", "all.captions_only", "all.captions_only_refill"])
+def test_step_shapes_never_change_so_that_a_model_compiles_once(
+    everything: Callable[..., Materials], arm: str
+) -> None:
+    materials = everything()
+    chosen = next(one for one in expand_arms(materials.recipe) if one.name == arm)
+    model = build_model(materials.recipe, chosen, materials.tokenizer.vocabulary, 0)
+    rows = mixture(materials, arm)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for number in (0, 1, 7, 30):
+        compiled(rows.step(number).microbatches[0]).text.backward()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
