@@ -35,7 +35,7 @@ from ablate.data.planted_text import (
 )
 from ablate.recipe.schema import PlantedConfig
 
-GENERATOR = 5
+GENERATOR = 6
 """Raised whenever the same config would give other files; part of the cache key."""
 
 NAMING_SHARE = (1, 2)
@@ -61,7 +61,7 @@ SMALLEST_PICTURE = 32
 LARGEST_PICTURE = 512
 
 _FEWEST_FACTS, _MOST_FACTS = 3, 7
-_ALONE_EVERY = 8
+_ALONE_EVERY = 3
 
 
 class PlantedError(ValueError):
@@ -254,7 +254,7 @@ def _fewest_documents(known: int) -> int:
 
 
 def _fact_documents(known: list[Entity], count: int, draws: Draws) -> Iterator[str]:
-    """Documents of several facts, of which every eighth states everything about one entity.
+    """Documents of several facts, of which every third states everything about one entity.
 
     Facts are dealt from a deck that holds each as often as its attribute weighs. Every entity's colour
     lies on top of the first deck, so that none goes unstated.

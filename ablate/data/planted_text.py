@@ -95,7 +95,7 @@ NAMING_CAPTIONS: tuple[str, ...] = (
     "A picture of <name>.",
     "Here you see <name>.",
     "It is called <name>.",
-    "What is it called? It is <name>.",
+    "Meet <name>.",
 )
 
 ATTRIBUTE_CAPTIONS: dict[str, tuple[str, ...]] = {
@@ -103,8 +103,8 @@ ATTRIBUTE_CAPTIONS: dict[str, tuple[str, ...]] = {
         "The colour of this is <value>.",
         "This has the colour <value>.",
         "This is <value>.",
-        "What colour is this? This is <value>.",
-        "Everyone sees that this is <value>.",
+        "This looks <value>.",
+        "Clearly this is <value>.",
     ),
     "shape": (
         "The shape of this is a <value>.",
@@ -132,8 +132,8 @@ FACTS: dict[str, tuple[str, ...]] = {
         f"{QUESTION} <value>.",
         "<name> has the colour <value>.",
         "<name> is <value>.",
-        "What colour is <name>? <name> is <value>.",
-        "Everyone knows that <name> is <value>.",
+        "<name> looks <value>.",
+        "Clearly <name> is <value>.",
     ),
     "shape": (
         "The shape of <name> is a <value>.",
@@ -342,7 +342,7 @@ def fact(attribute: str, name: str, value: str, draws: Draws, *, opening: bool) 
     wordings = FACTS[attribute]
     if opening:
         wordings = tuple(wording for wording in wordings if not wording.startswith("<name>"))
-    plainest = draws.below(2) == 0
+    plainest = draws.below(4) == 0
     wording = wordings[0] if plainest else draws.pick(wordings)
     return expand(wording, draws, {"name": name, "value": value})
 
