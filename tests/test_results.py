@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.recipe.load import load_recipe, recipe_digest
+from ablate.recipe.load import load_recipe
 from ablate.record import RunRecord
 from ablate.report.load import load_records, read_header
 from ablate.report.study import render
@@ -27,18 +27,14 @@ def test_the_studies_of_the_readme_are_there() -> None:
 
 def test_the_quickstart_has_half_its_budget_to_spare() -> None:
     """Ten seeds pass with two thirds of the steps that the recipe gives, and otherwise the same recipe."""
-    spare = read_header(RESULTS / "quickstart_two_thirds")
-    shipped = load_recipe(RECIPES / "quickstart.yaml", [])
-    assert len(spare.seeds) == 10
-    kept = load_recipe(
-        RECIPES / "quickstart.yaml",
-        [
-            "study=quickstart_two_thirds",
-            "seeds=[0,1,2,3,4,5,6,7,8,9]",
-            f"budget.steps={shipped.budget.steps * 2 // 3}",
-        ],
-    )
-    assert spare.recipe_digest == recipe_digest(kept)
+    shipped, spare = (read_header(RESULTS / name).recipe for name in ("quickstart", "quickstart_two_thirds"))
+    assert load_recipe(RECIPES / "quickstart.yaml", []).budget.steps == shipped["budget"]["steps"]
+    assert 3 * spare["budget"]["steps"] <= 2 * shipped["budget"]["steps"]
+    assert len(spare["seeds"]) == 10
+    differ = {"study", "seeds", "budget"}
+    assert {name: spare[name] for name in spare if name not in differ} == {
+        name: shipped[name] for name in shipped if name not in differ
+    }
 
 
 @pytest.mark.parametrize("study", PLANTED, ids=lambda path: path.name)
