@@ -264,7 +264,7 @@ def main() -> None:
     try:
         app()
     except (_Stopped, KeyboardInterrupt):
-        _fail("stopped; finished runs are kept, and the same command goes on from here", 130)
+        _fail("stopped; finished runs are kept, and the same command goes on from the last checkpoints", 130)
     except (ValueError, OSError) as error:
         if os.environ.get("ABLATE_TRACEBACK"):
             raise

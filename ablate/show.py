@@ -162,7 +162,7 @@ def _power_lines(recipe: "Recipe", plans: "list[Plan]") -> list[str]:
         f"{pairs} seeds declare {name} equivalent within {margin:g} with power 0.8 while the sd of paired "
         f"differences stays below {largest_sd(pairs, margin):.2g}, or below "
         f"{largest_sd(pairs, margin, alpha=ALPHA / family):.2g} at the strictest step of Holm over {family} "
-        "contrasts; recipes/aa.yaml measures it."
+        "contrasts; an A/A study of this size and task measures it, as recipes/aa.yaml does for prose."
         for name, margin in recipe.endpoints.margins.items()
     ]
 
