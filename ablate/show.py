@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -221,10 +222,12 @@ class StudyDisplay:
             )
         elif isinstance(event, Moved):
             moved = event.progress
-            detail = (
-                f"loss {moved.loss:.3f}  {_count(moved.tokens_per_second)} positions/s  "
-                f"{_duration(moved.seconds_left)} left"
-            )
+            detail = "first steps"
+            if moved.tokens_per_second and not math.isnan(moved.loss):
+                detail = (
+                    f"loss {moved.loss:.3f}  {_count(moved.tokens_per_second)} positions/s  "
+                    f"{_duration(moved.seconds_left)} left"
+                )
             self.progress.update(self.lines[key], total=moved.steps, completed=moved.step, detail=detail)
         else:
             self.progress.remove_task(self.lines.pop(key))

@@ -1,6 +1,7 @@
 """The command line does what its help says, and starts fast enough to be asked for it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,10 @@ def magnitude(shown: str) -> float:
 
 def test_plan_refuses_pairs_that_do_not_match(ablate: Run, tiny_file: Path, cache: Path) -> None:
     ran = ablate("plan", tiny_file, "budget.steps=3", "--cache", cache)
-    ran.refuses("tiny: flops", "more than 1%", "image +14.29%", "a larger budget")
+    ran.refuses("tiny: flops", "more than 1%", "a larger budget")
+    off = {name: float(share) for name, share in re.findall(r"([\w.]+) ([+-]\d+\.\d+)%", ran.err)}
+    assert set(off) == {"image", "image.captions_only", "image.shuffled"}
+    assert min(map(abs, off.values())) > 1
     assert ran.out == ""
 
 
