@@ -62,6 +62,7 @@ LARGEST_PICTURE = 512
 
 _FEWEST_FACTS, _MOST_FACTS = 3, 7
 _ALONE_EVERY = 3
+"""Of how many fact documents one states everything about one entity."""
 
 
 class PlantedError(ValueError):
@@ -247,7 +248,7 @@ def _fewest_documents(known: int) -> int:
     documents = 2
     while True:
         facts, _, _ = _document_counts(documents)
-        alone = -(-facts // _ALONE_EVERY)
+        alone = facts // _ALONE_EVERY
         if (facts - alone) * _FEWEST_FACTS + alone >= known:
             return documents
         documents += 1
@@ -261,7 +262,7 @@ def _fact_documents(known: list[Entity], count: int, draws: Draws) -> Iterator[s
     """
     deck = _endless_deck(known, draws)
     for number in range(count):
-        alone = number % _ALONE_EVERY == 2
+        alone = (number + 1) % _ALONE_EVERY == 0
         dealt = list(islice(deck, 1 if alone else draws.between(_FEWEST_FACTS, _MOST_FACTS)))
         if alone:
             entity, first = dealt[0]
