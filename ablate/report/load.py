@@ -73,7 +73,7 @@ def read_header(folder: Path) -> StudyHeader:
     path = folder / HEADER_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StudyError(f"{path}: there is no study here; `ablate run RECIPE` makes one") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not a study header ({error})") from error

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import chdtri, gammaincinv, gammaln, ndtr, ndtri, stdtrit
 
 Verdict = Literal["helps", "hurts", "equivalent", "inconclusive"]
@@ -116,7 +117,7 @@ def seeds_needed(sd: float, margin: float, power: float = 0.8, alpha: float = AL
 
 def largest_sd(pairs: int, margin: float, power: float = 0.8, alpha: float = ALPHA) -> float:
     """The largest sd of the differences at which ``pairs`` seeds declare a true difference of zero
-    equivalent within ``margin`` with ``power``: `tost_power` turned round, by bisection.
+    equivalent within ``margin`` with ``power``: `tost_power` turned round (Brent 1973, chapter 4).
 
     In the margin's unit, to nine digits, rounded down. It is proportional to the margin.
 
@@ -135,13 +136,8 @@ def largest_sd(pairs: int, margin: float, power: float = 0.8, alpha: float = ALP
     high = 2.0 * low
     while tost_power(pairs, high, 1.0, alpha=alpha) >= power:
         low, high = high, 2.0 * high
-    while high - low > 1e-9 * low:
-        middle = (low + high) / 2.0
-        if tost_power(pairs, middle, 1.0, alpha=alpha) >= power:
-            low = middle
-        else:
-            high = middle
-    return low * margin
+    crossing = brentq(lambda sd: tost_power(pairs, sd, 1.0, alpha=alpha) - power, low, high, rtol=1e-10)
+    return float(crossing) * (1.0 - 1e-9) * margin
 
 
 def _check_power_input(pairs: int, sd: float, alpha: float) -> None:

@@ -1,7 +1,7 @@
 """One run: an arm and a seed, from plan to record."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
             if record is None:
                 record = _train_and_score(job, materials, plan, identity, folder, report)
             elif not is_scored(record, materials):
-                record = _score_again(record, materials, folder)
+                record = _score_again(record, materials, plan, folder)
     return relabel(record, job.recipe, plan)
 
 
@@ -115,7 +115,7 @@ def is_scored(record: RunRecord, materials: Materials) -> bool:
     return record.status == "diverged" or tasks == _task_digests(materials)
 
 
-def _score_again(record: RunRecord, materials: Materials, folder: Path) -> RunRecord:
+def _score_again(record: RunRecord, materials: Materials, plan: Plan, folder: Path) -> RunRecord:
     """Score a finished run on other tasks, from its checkpoint: nothing is trained."""
     recipe = materials.recipe
     backbone = load_backbone(recipe.model, materials.tokenizer.vocabulary, folder / "model")
@@ -123,6 +123,7 @@ def _score_again(record: RunRecord, materials: Materials, folder: Path) -> RunRe
     items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
     data = {name: digest for name, digest in record.data_digests.items() if not name.startswith("task/")}
     data |= _task_digests(materials)
+    notes = [*pretraining_notes(build_encoders(recipe, plan.arm, record.seed)), *notes]
     origin = {**record.provenance, "scored_at_commit": provenance()["commit"]}
     record = dataclasses.replace(record, scores=scores, data_digests=data, notes=notes, provenance=origin)
     write_record(record, folder / "record.json")
@@ -161,7 +162,7 @@ def _train_and_score(
     scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
-    notes = [*pretraining_notes(model), *notes]
+    notes = [*pretraining_notes(build_encoders(recipe, plan.arm, job.seed)), *notes]
     digests = (initial, weights_digest(model.backbone))
     record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
     write_record(record, folder / "record.json")
@@ -169,12 +170,12 @@ def _train_and_score(
     return record
 
 
-def pretraining_notes(model: FusedModel) -> list[str]:
+def pretraining_notes(encoders: Mapping[str, Encoder]) -> list[str]:
     """What encoders saw before this run: one that read text before leaks language supervision."""
     return [
         f"the encoder of {name} was pretrained on {encoder.pretraining}"
-        for name, encoder in model.encoders.items()
-        if isinstance(encoder, Encoder) and encoder.pretraining
+        for name, encoder in encoders.items()
+        if encoder.pretraining
     ]
 
 

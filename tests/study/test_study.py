@@ -17,7 +17,9 @@ from ablate.record import RunRecord, read_record
 from ablate.report.study import render_study
 from ablate.study.identity import run_identity
 from ablate.study.pool import Event, Failed, Finished, Moved, Started
+from ablate.study.run import execute
 from ablate.study.study import Places, prepare_study, run_study
+from encoders.patches import Patches
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,21 @@ def test_new_tasks_are_scored_from_the_checkpoint_without_training(
         assert record.scores["planted/accuracy"].items == 24
         assert record.final_weights == done.records[arm, 0].final_weights
         assert record.provenance["started"] == done.records[arm, 0].provenance["started"]
+
+
+def test_what_an_encoder_was_pretrained_on_stays_disclosed_when_new_tasks_are_scored(
+    tiny: Callable[..., Recipe], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patches, "pretraining", "captions of the web")
+    said = "the encoder of pictures was pretrained on captions of the web"
+    places = Places(tmp_path / "store", cache, tmp_path / "results")
+    for limit in (8, 16):
+        recipe = tiny("budget={match: positions, steps: 2}", "seeds=[0]", f"tasks.planted.limit={limit}")
+        jobs = prepare_study(recipe, places, threads=1).jobs
+        record = execute(next(job for job in jobs if job.arm == "image"))
+        assert record.scores["planted/accuracy"].items == limit
+        assert said in record.notes
+    assert "scored_at_commit" in record.provenance, "the second time it was scored from its checkpoint"
 
 
 def test_identity_follows_what_matters_and_nothing_else(
