@@ -14,7 +14,7 @@ from torch import Tensor
 from ablate.budget.ledger import Ledger
 from ablate.budget.plan import Plan, plan_study
 from ablate.materials import Materials, build_mixture, prepare
-from ablate.model.build import build_model
+from ablate.model.build import build_encoders, build_model
 from ablate.model.features import attach_features
 from ablate.model.fusion import FusedModel
 from ablate.model.huggingface import load_backbone, save_checkpoint
