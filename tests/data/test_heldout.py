@@ -45,7 +45,7 @@ def test_the_first_few_of_many_are_shown_and_the_rest_counted():
 def test_a_question_that_a_training_caption_answers_is_refused(
     prepared: Callable[..., Materials], tmp_path: Path
 ) -> None:
-    leaked = prepared().media["pictures"].samples.captions(3)[0]
+    leaked = prepared().media["pictures"].samples.texts(3)[0]
     path = tmp_path / "leaked.jsonl"
     path.write_text(json.dumps({"text": f"  {leaked} \n"}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="pictures"):
