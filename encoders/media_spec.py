@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
+def samples_in(seconds: float, rate_hz: int) -> int:
+    """Samples at ``rate_hz`` that begin within ``seconds``: the product, rounded up; 1 at least.
+
+    Rounded to a millionth first, as 0.07 s at 44100 Hz are 3087 samples and in floating point a hair more.
+    """
+    return max(1, math.ceil(round(seconds * rate_hz, 6)))
+
+
 @dataclass(frozen=True)
 class ImageSpec:
     """uint8[3, size, size]: RGB, the shorter side resized to ``size`` and the middle kept."""
@@ -58,7 +66,7 @@ class AudioSpec:
     @property
     def samples(self) -> int:
         """Samples of the waveform that is kept."""
-        return math.ceil(self.seconds * self.rate_hz)
+        return samples_in(self.seconds, self.rate_hz)
 
     @property
     def frames(self) -> int:

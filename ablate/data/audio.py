@@ -6,7 +6,6 @@ of Vorbis it loses the last block.
 """
 
 import io
-import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 from ablate.data.containers import bound_decoder, check_whole, container_of, opened, opus_end
 from ablate.data.errors import DataError
 from ablate.data.resampling import Room, resampler
-from encoders.media_spec import AudioSpec
+from encoders.media_spec import AudioSpec, samples_in
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -57,11 +56,12 @@ def decode_audio(data: bytes, spec: AudioSpec) -> np.ndarray:
 
 
 def decode_waveform(data: bytes, rate_hz: int, seconds: float) -> np.ndarray:
-    """Decode the first ``seconds`` of sound to float32[ceil(seconds * rate_hz)], full scale being 1.
+    """Decode the first ``seconds`` of sound to float32[samples], full scale being 1.
 
     ``data`` is a WAV, FLAC, Ogg (Opus, Vorbis) or MP3, or an mp4, m4a or WebM whose first sound track
     counts. Channels are averaged, then resampled by windowed sinc interpolation (torchaudio's `resample`);
-    a shorter recording is followed by zeros. Only what is needed is decoded.
+    a shorter recording is followed by zeros. Of samples there are `samples_in(seconds, rate_hz)`. Only what
+    is needed is decoded.
 
     Raises:
         DataError: another format, no sound, a rate or number of channels beyond the limits above, samples
@@ -73,7 +73,7 @@ def decode_waveform(data: bytes, rate_hz: int, seconds: float) -> np.ndarray:
             f"not a WAV, FLAC, Ogg, MP3, mp4 or WebM (begins with {data[:12]!r}); convert it or remove it"
         )
     check_whole(data, container)
-    samples = math.ceil(seconds * rate_hz)
+    samples = samples_in(seconds, rate_hz)
     # The first page of an Ogg holds the header of the codec alone (RFC 7845, section 3).
     opus = container == "Ogg" and b"OpusHead" in data[:64]
     by_soundfile = container in ("WAV", "FLAC", "Ogg") and not opus

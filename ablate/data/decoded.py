@@ -18,7 +18,7 @@ from encoders.media_spec import AudioSpec, ImageSpec, MediaSpec, SeriesSpec, Vid
 CACHE_LIMIT = 8 << 30
 """Largest decoded cache in bytes; above it media are decoded when they are asked for."""
 
-_FORMAT = "decoded-1"
+_FORMAT = "decoded-2"
 _LIBRARIES = {
     "image": ("torchvision", "pillow"),
     "video": ("av",),
@@ -36,8 +36,10 @@ def decode(data: bytes, spec: MediaSpec, rate_hz: float | None = None) -> np.nda
         rate_hz: what the sample says of itself; only sensor recordings need it.
 
     Raises:
-        DataError: the bytes are corrupt, cut short, too large, or no medium of this kind.
+        DataError: the bytes are corrupt, cut short, too large, none, or no medium of this kind.
     """
+    if not data:
+        raise DataError("the file is empty (0 bytes); fetch it again or remove the sample")
     if isinstance(spec, ImageSpec):
         from ablate.data.images import decode_image
 
@@ -78,7 +80,7 @@ class DecodedMedia:
         """Item to what is wrong with it, shard and key included."""
         self._agreed_rate = _agreed_rate(samples, spec)
         self.digest = digest_of(_FORMAT, samples.digest, repr(spec), _decoders(spec.modality))
-        """Digest of the media and of how they are decoded."""
+        """Digest of the media, their texts and how they are decoded."""
         if self.live:
             return
         folder = cache / "decoded" / self.digest
@@ -98,6 +100,20 @@ class DecodedMedia:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def values_digest(self) -> str:
+        """Digest of what the decoded values depend on: the media's bytes in order and how they are decoded.
+
+        Unlike `digest` it stays the same whatever texts go with the media.
+        """
+        items = self._items
+        columns = (
+            (items.digest, items.size, items.rate_hz)
+            if self.spec.modality == "sensor"
+            else (items.digest, items.size)
+        )
+        bytes_digest = digest_of(*(np.ascontiguousarray(column).tobytes().hex() for column in columns))
+        return digest_of(_FORMAT, bytes_digest, repr(self.spec), _decoders(self.spec.modality))
 
     def get(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, NDArray[np.bool_]]:
         """The items ``indices`` as [n, *spec.shape], and bool[n]: whether each could be decoded.

@@ -7,6 +7,7 @@ anything is decoded.
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from functools import cache as once
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ MAX_PIXELS = 64_000_000
 """Most pixels a picture may have before it is resized."""
 # Markers that carry a frame header: SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# What may come before it: DHT, DAC, DNL to EXP, APP0 to APP15 and COM, all with a length. TEM and RST0 to
+# RST7 have none; a decoder reads on behind them.
+_BEFORE_FRAME = frozenset({0xC4, 0xCC, *range(0xDB, 0xF0), 0xFE})
 _segment = struct.Struct(">xBH").unpack_from
 _frame = struct.Struct(">HHB").unpack_from
 
@@ -41,17 +45,19 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
         _check_pixels(height, width)
         # Four components are CMYK or YCCK, stored inverted or not: left to Pillow.
         if components in (1, 3) and (decode := _jpeg_decoder()) is not None:
-            return _fitted(_decode_jpeg(decode, data), size)
-        return _decode_pillow(data, "JPEG", size)
+            return _fitted(_decode_jpeg(decode, data, height, width), size)
+        return _decode_pillow(data, "JPEG", (width, height), size)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         if data[12:16] != b"IHDR" or len(data) < 24:
             raise DataError("corrupt PNG: no header; replace the picture")
         width, height = struct.unpack(">II", data[16:24])
         _check_pixels(height, width)
-        return _decode_pillow(data, "PNG", size)
+        _check_png(data)
+        return _decode_pillow(data, "PNG", (width, height), size)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        _check_pixels(*_webp_size(data))
-        return _decode_pillow(data, "WEBP", size)
+        height, width = _webp_size(data)
+        _check_pixels(height, width)
+        return _decode_pillow(data, "WEBP", (width, height), size)
     raise DataError(f"not a JPEG, PNG or WebP (begins with {data[:8]!r}); convert the picture or remove it")
 
 
@@ -73,8 +79,39 @@ def _jpeg_frame(data: bytes) -> tuple[int, int, int]:
             height, width, components = _frame(data, at + 5)
             return height, width, components
         # A fill byte may precede a marker; a segment's length counts its own two bytes.
-        at += 1 if marker == 0xFF else 2 + length
+        if marker == 0xFF:
+            at += 1
+        elif marker in _BEFORE_FRAME:
+            at += 2 + length
+        else:
+            raise DataError(
+                f"corrupt JPEG: marker FF{marker:02X} stands before its frame header; replace the picture"
+            )
     raise DataError("corrupt or truncated JPEG: no frame header; replace the picture")
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse a PNG that does not reach its last chunk, or with a critical chunk that is damaged.
+
+    (W3C PNG, third edition, section 5.3.) Pillow stops when it has all rows, right or wrong, and so compares
+    no checksum of theirs.
+    """
+    view, at = memoryview(data), 8
+    while at + 12 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            break
+        is_critical = not kind[0] & 0x20
+        if is_critical and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise DataError(
+                f"corrupt PNG: its chunk {kind!r} does not have the checksum it states; replace the picture"
+            )
+        if kind == b"IEND":
+            return
+        at = end
+    raise DataError(
+        f"corrupt or truncated PNG: {len(data):,} bytes end before its last chunk; replace the picture"
+    )
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -120,12 +157,18 @@ def _jpeg_decoder() -> Callable[[bytes], np.ndarray] | None:
         return None
 
 
-def _decode_jpeg(decode: Callable[[bytes], np.ndarray], data: bytes) -> np.ndarray:
+def _decode_jpeg(decode: Callable[[bytes], np.ndarray], data: bytes, height: int, width: int) -> np.ndarray:
     try:
-        return decode(data)
+        pixels = decode(data)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"corrupt or truncated JPEG ({reason}); replace the picture") from error
+    if pixels.shape[1:] not in ((height, width), (width, height)):  # an orientation may turn it
+        raise DataError(
+            f"corrupt JPEG: its header states {width}x{height} pixels, it decodes to "
+            f"{pixels.shape[2]}x{pixels.shape[1]}; replace the picture"
+        )
+    return pixels
 
 
 def _fitted(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -155,11 +198,15 @@ def _resized(image: "Image", size: int) -> np.ndarray:
     return _middle(np.asarray(image).transpose(2, 0, 1), size)
 
 
-def _decode_pillow(data: bytes, kind: str, size: int) -> np.ndarray:
+def _decode_pillow(data: bytes, kind: str, stated: tuple[int, int], size: int) -> np.ndarray:
+    """``stated``: the width and height that were checked, which Pillow must find as well."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            if image.size != stated:
+                first, other = (f"{width}x{height}" for width, height in (stated, image.size))
+                raise ValueError(f"it states {first} and {other} pixels")
             image.load()
             return _resized(_rgb(ImageOps.exif_transpose(image)), size)
     except Exception as error:  # decoders of strangers' bytes raise OSError, SyntaxError, struct.error, ...

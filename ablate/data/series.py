@@ -25,7 +25,7 @@ def decode_series(data: bytes, spec: SeriesSpec, rate_hz: float | None) -> np.nd
     Raises:
         DataError: not a .npy or one of objects (which would need pickle), another rank, no steps, values that
             are not finite, other channels than ``spec.channels``, no rate where one is needed, above
-            `MAX_BYTES`, or data cut short.
+            `MAX_BYTES`, or a header that states other than what follows it.
     """
     values = _array(data)
     steps, channels = values.shape
@@ -70,11 +70,27 @@ def _array(data: bytes) -> np.ndarray:
         raise DataError(f"corrupt .npy ({error}); save the recording with numpy.save") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise DataError(f"the .npy holds {dtype}, not numbers; save the recording as float32")
-    if len(shape) != 2 or min(shape) < 0:
-        raise DataError(f"the recording has shape {list(shape)}; it must be [time, channels]")
+    if any(isinstance(length, bool) or not 0 <= length <= MAX_BYTES for length in shape):
+        # A length may have more digits than Python prints.
+        lengths = ", ".join(str(n) if abs(n) <= MAX_BYTES else "too many" for n in shape)
+        raise DataError(
+            f"corrupt .npy: its header states the shape [{lengths}]; save the recording with numpy.save"
+        )
+    if len(shape) != 2:
+        raise DataError(
+            f"the recording has shape {list(shape)}; it must be [time, channels]: reshape and save it again"
+        )
     stated, found = math.prod(shape) * dtype.itemsize, len(data) - source.tell()
-    if stated != found:
-        raise DataError(f"truncated .npy: its header states {stated:,} bytes of values, {found:,} follow")
+    if stated > found:
+        raise DataError(
+            f"truncated .npy: its header states {stated:,} bytes of values, {found:,} follow; "
+            "fetch or save the recording again"
+        )
+    if stated < found:
+        raise DataError(
+            f"corrupt .npy: its header states {stated:,} bytes of values, {found:,} follow; "
+            "save the recording again, one array in a file"
+        )
     array: np.ndarray = np.frombuffer(data, dtype, offset=source.tell())
     return array.reshape(shape, order="F" if by_columns else "C")
 

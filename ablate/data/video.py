@@ -42,10 +42,10 @@ def decode_video(data: bytes, spec: VideoSpec) -> np.ndarray:
         raise DataError(f"not an mp4 or WebM (begins with {data[:12]!r}); convert the video or remove it")
     check_whole(data, container)
     with opened(data, container) as source:
-        stream = _video_stream(source)
+        stream = video_stream(source)
         _check_bounds(source, stream)
-        packets = _packets(source, stream)
-        count = sum(map(_is_shown, packets))
+        packets = packets_of(source, stream)
+        count = sum(map(is_shown, packets))
         if not count:
             raise DataError("the video has no frames; remove it")
         if count * stream.width * stream.height > MAX_CLIP_PIXELS:
@@ -56,7 +56,12 @@ def decode_video(data: bytes, spec: VideoSpec) -> np.ndarray:
         return _kept_frames(packets, count, spec)
 
 
-def _video_stream(source: "InputContainer") -> "VideoStream":
+def video_stream(source: "InputContainer") -> "VideoStream":
+    """The first video track of ``source`` that is not a cover picture, its decoder bounded.
+
+    Raises:
+        DataError: there is none, or no decoder of `containers.DECODERS` reads it.
+    """
     from av.stream import Disposition
 
     for stream in source.streams.video:
@@ -89,8 +94,12 @@ def _too_many() -> DataError:
     return DataError(f"the video has more than {MAX_FRAMES:,} frames, the limit: cut it")
 
 
-def _packets(source: "InputContainer", stream: "VideoStream") -> "list[Packet]":
-    """The coded frames, still compressed, and the empty packet that makes the decoder give its last ones."""
+def packets_of(source: "InputContainer", stream: "VideoStream") -> "list[Packet]":
+    """The coded frames, still compressed, and the empty packet that makes the decoder give its last ones.
+
+    Raises:
+        DataError: more than `MAX_FRAMES`.
+    """
     packets: list[Packet] = []
     for packet in source.demux(stream):
         packets.append(packet)
@@ -99,7 +108,7 @@ def _packets(source: "InputContainer", stream: "VideoStream") -> "list[Packet]":
     return packets
 
 
-def _is_shown(packet: "Packet") -> bool:
+def is_shown(packet: "Packet") -> bool:
     """Whether a frame comes out: not of what an edit list cuts off, nor of VP8's hidden reference frames
     (RFC 6386, section 9.1)."""
     if not packet.size or packet.is_discard:

@@ -153,12 +153,12 @@ def _video(data: bytes) -> Properties:
 
 def _video_header(data: bytes) -> tuple[Properties, float]:
     """What the header of a clip that decodes says, and the rate of its sound track, 0 without one."""
-    from ablate.data.video import _is_shown, _packets, _video_stream
+    from ablate.data.video import is_shown, packets_of, video_stream
 
     container = container_of(data)
     assert container is not None
     with opened(data, container) as source:
-        stream = _video_stream(source)
+        stream = video_stream(source)
         form, sound_hz = stream.codec_context.name, 0.0
         if source.streams.audio:
             track = source.streams.audio[0]
@@ -169,7 +169,7 @@ def _video_header(data: bytes) -> tuple[Properties, float]:
             "seconds": _seconds(source, stream),
             "fps": float(stream.average_rate or 0),
             # Counted: WebM states no number of frames.
-            "frames": float(sum(map(_is_shown, _packets(source, stream)))),
+            "frames": float(sum(map(is_shown, packets_of(source, stream)))),
         }
     return Properties("video", form, numbers), sound_hz
 

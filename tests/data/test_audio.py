@@ -5,20 +5,21 @@ import io
 import itertools
 import math
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchaudio.transforms import MelSpectrogram
 
 from ablate.data import audio, containers
 from ablate.data.audio import POWER_FLOOR, decode_audio, decode_waveform
 from ablate.data.errors import DataError
-from encoders.media_spec import AudioSpec
+from encoders.media_spec import AudioSpec, samples_in
 
 DRAW = np.random.Generator(np.random.PCG64(0))
 KINDS = [
@@ -136,7 +137,7 @@ def test_what_is_read_first_does_not_depend_on_what_follows(rate, rate_hz, secon
     data = saved(wave, rate)
     first = decode_waveform(data, rate_hz, seconds)
     whole = decode_waveform(data, rate_hz, 0.5)
-    assert len(first) == math.ceil(seconds * rate_hz)
+    assert len(first) == samples_in(seconds, rate_hz)
     assert np.abs(first - whole[: len(first)]).max() < 1e-5
 
 
@@ -304,6 +305,40 @@ def test_there_is_a_column_for_every_window_that_begins_within_the_waveform(seco
     assert found.shape == spec.shape == (12, len(range(0, spec.samples, hop)))
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
+
+
+RATES = [2_000, 8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000]
+
+
+@given(
+    st.integers(1, 20_000), st.sampled_from([1, 10, 100, 1000]), st.sampled_from([*RATES, 96_000, 192_000])
+)
+@example(3, 10, 44_100)
+@example(3, 10, 11_025)
+@example(7, 100, 44_100)
+@settings(max_examples=300, deadline=None)
+def test_a_length_in_decimals_is_the_samples_of_that_number_and_not_of_its_nearest_float(count, per, rate_hz):
+    assert samples_in(count / per, rate_hz) == math.ceil(Fraction(count, per) * rate_hz)
+
+
+@given(
+    st.integers(1, 40).map(lambda n: n / 100) | st.floats(1e-4, 0.4),
+    st.sampled_from(RATES),
+    st.sampled_from(RATES),
+    st.integers(1, 3000),
+)
+@example(0.3, 44_100, 16_000, 1)
+@example(0.3, 11_025, 44_100, 1)
+@example(0.07, 44_100, 44_100, 1)
+@settings(max_examples=100, deadline=None)
+def test_the_spectrogram_and_the_waveform_agree_on_the_samples_at_every_rate_and_length(
+    seconds, rate_hz, rate, recorded
+):
+    spec = AudioSpec(seconds, rate_hz, 4, 64, 16)
+    data = saved(np.full(recorded, 0.1, np.float32), rate)
+    assert decode_waveform(data, rate_hz, seconds).shape == (spec.samples,)
+    assert decode_audio(data, spec).shape == spec.shape
+    assert (spec.frames - 1) * spec.hop < spec.samples <= spec.frames * spec.hop
 
 
 def test_the_values_are_logarithms_of_mel_power_by_definition():

@@ -192,6 +192,31 @@ def test_a_flipped_byte_gives_pixels_or_a_data_error_and_nothing_else(kind, plac
             assert decode_image(bytes(data), 16).shape == (3, 16, 16)
 
 
+@given(place=st.integers(33, 100_000), value=st.integers(1, 255))
+@settings(max_examples=150, deadline=None)
+def test_a_flipped_byte_of_a_png_behind_its_header_is_an_error_and_never_another_picture(place, value):
+    """Pillow alone gives other colours and says nothing: it compares no checksum of the rows."""
+    data = bytearray(NOISE)
+    data[33 + (place - 33) % (len(data) - 33)] ^= value
+    error_of(bytes(data))
+
+
+def test_a_png_that_ends_before_its_last_chunk_is_an_error_whatever_follows():
+    for cut in range(1, 40):
+        for tail in (b"", bytes(3), bytes(40)):
+            assert "PNG" in error_of(NOISE[:-cut] + tail)
+
+
+def test_a_png_with_several_chunks_of_rows_and_something_behind_its_end_is_read():
+    rows = NOISE[NOISE.index(b"IDAT") + 4 : -16]
+    parts = b"".join(chunk(b"IDAT", rows[at : at + 500]) for at in range(0, len(rows), 500))
+    data = NOISE[:33] + chunk(b"tEXt", b"Comment\0hello") + parts + chunk(b"IEND", b"") + b"junk"
+    assert (decode_image(data, 48) == decode_image(NOISE, 48)).all()
+
+
+NOISE = picture("PNG", DRAW.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+
+
 @pytest.mark.parametrize("other", ["GIF", "BMP", "TIFF"])
 def test_other_formats_are_refused_whatever_their_name(other):
     assert "not a JPEG, PNG or WebP" in error_of(picture(other))

@@ -1,5 +1,6 @@
 """A recording of sensors becomes numbers of one scale, or an error; nothing in it is ever executed."""
 
+import contextlib
 import io
 import pickle
 import struct
@@ -196,23 +197,72 @@ def test_a_header_cut_short_is_an_error(length):
 
 
 def test_more_bytes_than_the_header_states_are_an_error():
-    assert "truncated .npy" in error_of(saved(WAVES) + b"\0")
+    for extra in (1, 480):
+        message = error_of(saved(WAVES) + bytes(extra))
+        assert f"states 480 bytes of values, {480 + extra} follow" in message
+        assert "one array in a file" in message
+
+
+VAST = "0x" + "f" * 4500
+"""A number that Python reads and, for its 5,400 digits, does not print."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ("(-1, -4)", "states the shape [-1, -4]"),
+        ("(4, -3)", "states the shape [4, -3]"),
+        ("(True, 4)", "states the shape [True, 4]"),
+        ("(False, 4)", "states the shape [False, 4]"),
+        ("(1000000000000, 1000)", "states the shape [too many, 1000]"),
+        (f"(0, {10**30})", "states the shape [0, too many]"),
+        (f"({10**30}, 0)", "states the shape [too many, 0]"),
+        (f"({VAST}, {VAST})", "states the shape [too many, too many]"),
+        (f"(-{VAST}, 4)", "states the shape [too many, 4]"),
+        ("(4.0, 4)", "shape is not valid"),
+        ("(None, 4)", "shape is not valid"),
+        ("'x'", "shape is not valid"),
+        ("(1073741824, 1073741824)", "truncated .npy: its header states 4,611,686,018,427,387,904 bytes"),
+        ("(5, 4)", "truncated .npy: its header states 80 bytes of values, 64 follow"),
+        ("(3, 4)", "corrupt .npy: its header states 48 bytes of values, 64 follow"),
+        ("(0, 4)", "corrupt .npy: its header states 0 bytes of values, 64 follow"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_a_shape_that_lies_is_told_before_anything_is_allocated(shape, said):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    message = error_of(with_header(header, bytes(64)), SeriesSpec(16, 4))
+    assert said in message
+    assert "; " in message, "what to do"
+    assert "save" in message.split("; ")[-1]
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 1000), }\n",
-        b"{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -3), }\n",
-        b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 3), }\n",
-        b"{'descr': '<f4', 'fortran_order': False, 'shape': 'x', }\n",
         b"{'descr': __import__('os').getcwd(), 'fortran_order': False, 'shape': (4, 3), }\n",
         b"(" * 5000,
         b"\xff\xfe",
     ],
 )
-def test_a_header_that_lies_is_an_error_before_anything_is_allocated(header):
-    error_of(with_header(header, bytes(48)))
+def test_a_header_that_is_no_description_is_an_error(header):
+    assert "corrupt .npy" in error_of(with_header(header, bytes(48)))
+
+
+@given(
+    st.lists(st.integers(-(2**70), 2**70) | st.integers(-3, 20) | st.booleans(), max_size=3).map(tuple),
+    st.sampled_from(["<f4", ">i2", "|u1", "|O", "|V8", "<f8"]),
+    st.booleans(),
+    st.integers(0, 64),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_header_gives_the_shape_asked_for_or_a_data_error_and_nothing_else(
+    shape, descr, by_columns, size
+):
+    header = f"{{'descr': {descr!r}, 'fortran_order': {by_columns}, 'shape': {shape}, }}\n".encode()
+    with contextlib.suppress(DataError):
+        data = with_header(header, bytes(size))
+        assert decode_series(data, SeriesSpec(16, 3, pad_channels=True), None).shape == (16, 3)
 
 
 def test_a_long_header_is_refused_unread():
