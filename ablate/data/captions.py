@@ -13,7 +13,7 @@ from ablate.data.media import MediaSamples
 from ablate.data.token_file import open_tokens, write_tokens
 from ablate.data.tokenizer import TextTokenizer
 
-_FORMAT = "caption-tokens-3"
+_FORMAT = "caption-tokens-4"
 
 
 class CaptionTokens:
@@ -29,7 +29,8 @@ class CaptionTokens:
         self.first: np.ndarray = np.load(folder / "first.npy", allow_pickle=False)
         """int64[samples + 1]: number of each sample's first caption."""
         self.digests: np.ndarray = np.load(folder / "digests.npy", allow_pickle=False)
-        """uint64[captions]: `document_digest` of each caption."""
+        """uint64: `document_digest` of each caption and, of interleaved documents, also of all their texts
+        joined, with a space at the seams and without."""
         self.digest: str = meta["digest"]
         """Digest of tokens and offsets."""
 
@@ -46,7 +47,10 @@ def build_caption_tokens(samples: MediaSamples, tokenizer: TextTokenizer, cache:
 
         def texts() -> Iterator[str]:
             for sample in range(len(samples)):
-                for text in samples.texts(sample):
+                own = samples.texts(sample)
+                if samples.segment_first[sample] < samples.segment_first[sample + 1]:
+                    digests.extend(document_digest(seam.join(own)) for seam in (" ", ""))
+                for text in own:
                     digests.append(document_digest(text))
                     yield text
 

@@ -29,6 +29,10 @@ MEDIA: dict[str, tuple[str, ...]] = {
 """Kind of media to the extensions its members have."""
 
 _FORMAT = "media-2"
+_INTERLEAVED_FORMAT = "media-3"
+"""Parts of a run's identity: raised when the same shards come to mean something else."""
+_SCAN_FORMAT = "media-scan-3"
+"""Of the cached scan alone; raised as well when shards come to be refused."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class MediaItems:
     digest: NDArray[np.uint64]
     """64-bit BLAKE2b of the bytes; copies share one."""
     rate_hz: NDArray[np.float64]
-    """`rate_hz` of KEY.json, or NaN."""
+    """`rate_hz` of KEY.json, read for sensor recordings alone; NaN for all else."""
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -130,7 +134,8 @@ def open_media(
 ) -> MediaSamples:
     """The samples of the shards ``paths``.
 
-    Captioned and media-only samples hold exactly one medium of each kind; sound is looked for in the
+    Captioned and media-only samples hold exactly one medium of each kind, told by the last ending of its
+    name (`KEY.0.jpg` is a picture as well); sound is looked for in the
     video where no audio file lies beside it. Captions are the list ``captions_field`` of KEY.json or,
     without that field, the text of KEY.txt. An interleaved sample is read as `ablate.data.sample_text`
     says. Members that are neither are left alone.
@@ -140,8 +145,9 @@ def open_media(
             `index_tar` refuses.
     """
     shards = [index_tar(path, cache) for path in by_content(paths, cache)]
-    digest = digest_of(_FORMAT, content_digest(paths, cache), captions_field, ",".join(kinds), documents)
-    folder = cache / "media" / digest
+    form = _INTERLEAVED_FORMAT if documents == "interleaved" else _FORMAT
+    digest = digest_of(form, content_digest(paths, cache), captions_field, ",".join(kinds), documents)
+    folder = cache / "media" / digest_of(_SCAN_FORMAT, digest)
     write_once(folder, lambda partial: _Scan(kinds, captions_field, documents).write(shards, partial))
     return MediaSamples(shards, folder, digest, kinds)
 
@@ -189,7 +195,8 @@ class _Scan:
             table["offset"].append(member.offset)
             table["size"].append(member.size)
             table["digest"].append(_digest(shard.read(member)))
-            self.rates[kind].append(_rate(shard, members[0].key, found.fields))
+            is_sensor = kind == "sensor"
+            self.rates[kind].append(_rate(shard, members[0].key, found.fields) if is_sensor else float("nan"))
         self.first.append(self.first[-1] + len(found.texts))
         self.segments.extend(found.segments)
         self.segment_first.append(len(self.segments))
@@ -213,14 +220,18 @@ def _rate(shard: TarIndex, key: str, fields: dict[str, Any]) -> float:
 
 
 def _medium(shard: TarIndex, members: list[Member], kind: str) -> Member:
-    found = [member for member in members if member.extension in MEDIA[kind]]
+    found = _of_kind(members, kind)
     if not found and kind == "audio":
-        found = [member for member in members if member.extension in MEDIA["video"]]  # its sound track
+        found = _of_kind(members, "video")  # its sound track
     if len(found) == 1:
         return found[0]
     there = ", ".join(f".{member.extension}" for member in (found or members))
     problem = f"has {len(found)} {kind}s" if found else f"has no {kind} (.{', .'.join(MEDIA[kind])})"
     raise DataError(f"{shard.source}: {members[0].key} {problem}; it has {there}: keep one in each sample")
+
+
+def _of_kind(members: list[Member], kind: str) -> list[Member]:
+    return [member for member in members if member.extension.rpartition(".")[2] in MEDIA[kind]]
 
 
 def _named(shard: TarIndex, members: list[Member], name: str) -> Member:

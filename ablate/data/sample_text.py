@@ -50,15 +50,25 @@ def _captions(
     if listed is None:
         if "txt" not in by_extension:
             reason = "no .json"
-            if "json" in by_extension:
+            if field in fields:
+                reason = f"{field!r} of its .json is null"
+            elif "json" in by_extension:
                 reason = f"its .json has {missing_field(field, list(fields))}"
             raise DataError(
                 f"{shard.source}: {key} has no caption: no .txt, {reason}; add one or drop the sample"
             )
         listed = [_text(shard, by_extension["txt"])]
         field = "its .txt"
-    if not isinstance(listed, list) or not all(isinstance(caption, str) for caption in listed):
-        raise DataError(f'{shard.source}: {key}: {field!r} is not a list of strings; write ["..."]')
+    if not isinstance(listed, list):
+        raise DataError(
+            f'{shard.source}: {key}: {field!r} is {_shown(listed)}, not a list of strings; write ["..."]'
+        )
+    for number, caption in enumerate(listed):
+        if not isinstance(caption, str):
+            raise DataError(
+                f"{shard.source}: {key}: entry {number} of {field!r} is {_shown(caption)}, not a string; "
+                "correct it or drop the sample"
+            )
     captions = [caption.strip() for caption in listed]
     if not captions or not all(captions):
         raise DataError(
@@ -69,15 +79,23 @@ def _captions(
     return captions
 
 
+def _shown(value: Any) -> str:
+    """``value`` as JSON, its beginning."""
+    return json.dumps(value)[:40]
+
+
 def _refuse_half_surrogates(place: str, text: str) -> None:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise DataError(f"{place}: a caption has half a surrogate pair and no UTF-8 form")
+        raise DataError(f"{place}: a caption has half a surrogate pair and no UTF-8 form; correct it")
 
 
 def _interleaved(place: str, fields: dict[str, Any]) -> Texts:
     """An OBELICS document (``texts`` and ``images``, of which one is null at each place) or an MMC4 one
     (``text_list``, and ``image_info`` with ``image_name`` and ``matched_text_index``: the image comes
-    before the text it matches)."""
+    before the text it matches).
+
+    A blank text counts as none. Where two texts follow one another without white space at the seam, a space
+    parts them: MMC4 lists sentences."""
     text_field = next((name for name in _LISTS if name in fields), None)
     if text_field is None or _LISTS[text_field] not in fields:
         pairs = " or ".join(f"`{texts}` and `{media}`" for texts, media in _LISTS.items())
@@ -90,6 +108,9 @@ def _interleaved(place: str, fields: dict[str, Any]) -> Texts:
     for kind, value in sequence:
         if kind == "text":
             _refuse_half_surrogates(place, value)
+            follows_text = bool(found.segments) and found.segments[-1] >= 0
+            if follows_text and not (found.texts[-1][-1].isspace() or value[0].isspace()):
+                value = f" {value}"
             found.segments.append(len(found.texts))
             found.texts.append(value)
         else:
@@ -105,10 +126,14 @@ def _obelics(place: str, texts: list[Any], images: list[Any]) -> list[tuple[str,
         raise DataError(f"{place}: `texts` has {len(texts)} and `images` {len(images)} entries")
     sequence: list[tuple[str, str]] = []
     for number, (text, image) in enumerate(zip(texts, images, strict=True)):
-        if (text is None) == (image is None) or not isinstance(text or image, str):
+        if isinstance(text, str) and not text.strip():
+            if image is None:
+                continue
+            text = None
+        if (text is None) == (image is None) or not isinstance(image if text is None else text, str):
             raise DataError(f"{place}: entry {number} of `texts` and `images`: one a string, one null")
         sequence.append(("text", text) if text is not None else ("media", image))
-    return [entry for entry in sequence if entry[1].strip()]
+    return sequence
 
 
 def _mmc4(place: str, texts: list[Any], images: list[Any]) -> list[tuple[str, str]]:
@@ -138,9 +163,13 @@ def _json(shard: TarIndex, member: Member) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{shard.source}: {member.key}.json: invalid JSON ({error})") from error
+        raise DataError(
+            f"{shard.source}: {member.key}.json: invalid JSON ({error}); write it again"
+        ) from error
     if not isinstance(item, dict):
-        raise DataError(f"{shard.source}: {member.key}.json: not a JSON object")
+        raise DataError(
+            f"{shard.source}: {member.key}.json: not a JSON object but {_shown(item)}; write {{...}}"
+        )
     return item
 
 

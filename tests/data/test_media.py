@@ -121,13 +121,27 @@ def test_samples_travel_as_paths(tmp_path):
 
 
 def test_members_of_other_kinds_are_left_alone(tmp_path):
-    path = shard(tmp_path / "s.tar", {"0": {**GOOD, "cls": b"3", "seg.png": b"mask"}})
+    path = shard(tmp_path / "s.tar", {"0": {**GOOD, "cls": b"3", "seg.npy": b"mask", "png.bak": b"old"}})
     assert opened(path).read("image", 0) == GOOD["jpg"]
 
 
 def test_a_sample_with_two_pictures_or_none_is_named(tmp_path):
     refused(tmp_path, {**GOOD, "png": b"other"}, r"has 2 images; it has \.jpg, \.png")
     refused(tmp_path, {"txt": b"t", "flac": b"sound"}, r"has no image .*it has \.txt, \.flac")
+
+
+def test_a_second_picture_is_counted_whatever_stands_before_its_last_ending(tmp_path):
+    refused(tmp_path, {**GOOD, "1.png": b"other"}, r"has 2 images; it has \.jpg, \.1\.png: keep one")
+    one = shard(tmp_path / "one.tar", {"0": {"0.jpg": b"p", "txt": b"t"}})
+    assert opened(one).read("image", 0) == b"p"
+
+
+def test_a_rate_is_read_for_recordings_alone(tmp_path):
+    about = json.dumps({"captions": ["x"], "rate_hz": "48 kHz"}).encode()
+    path = shard(tmp_path / "s.tar", {"0": {"jpg": b"p", "npy": b"r", "json": about}})
+    assert np.isnan(opened(path).items["image"].rate_hz).all()
+    with pytest.raises(DataError, match=r'0\.json: rate_hz is "48 kHz"; write a number a second'):
+        open_media([path], "captions", tmp_path / "cache", kinds=("image", "sensor"))
 
 
 def test_a_missing_caption_is_named(tmp_path):
@@ -148,7 +162,9 @@ def test_an_empty_caption_is_a_missing_one(tmp_path, members):
 
 @pytest.mark.parametrize("body", [b'{"captions": "one string"}', b'{"captions": [1]}', b'{"captions": {}}'])
 def test_captions_that_are_no_list_of_strings_are_refused(tmp_path, body):
-    refused(tmp_path, {**GOOD, "json": body}, "'captions' is not a list of strings")
+    refused(
+        tmp_path, {**GOOD, "json": body}, "'captions' is .*, not a (list of strings|string); (write|correct)"
+    )
 
 
 def test_text_that_cannot_be_read_is_named(tmp_path):
