@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ablate.data.captions import CaptionTokens, build_caption_tokens
 from ablate.data.content import content_digest, expand_paths
+from ablate.data.controls import Moments, before_clipping
 from ablate.data.decoded import DecodedMedia
 from ablate.data.documents import Document, read_documents
 from ablate.data.errors import DataError
@@ -28,7 +29,7 @@ from ablate.data.token_file import TokenFile, build_token_file
 from ablate.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from ablate.recipe.arms import columns_per_microbatch, stream_encoders
 from ablate.recipe.load import resolve_paths
-from ablate.recipe.schema import Arm, Recipe, StreamConfig, without_media
+from ablate.recipe.schema import Arm, Control, Recipe, StreamConfig, without_media
 from ablate.seeding import stream_seed
 from ablate.tasks.base import Task
 from ablate.tasks.registry import load_task
@@ -244,21 +245,30 @@ def _media_source(materials: Materials, arm: Arm, name: str, count: int, seed: i
         control=arm.control,
         pieces=_pieces(material, stream, recipe.model.context_length),
     )
-    empty = arm.control in ("noise", "blank")
     items = {
         slot: MediaItemSource(
             decoded,
             places=0 if without_media(arm.control) else count * rows.items_per_row,
-            noise=decoded.mean_and_std() if empty else None,
+            instead=_instead(decoded, arm.control),
         )
         for slot, decoded in material.decoded.items()
     }
     return MediaSource(rows, items, stream.max_skips)
 
 
+def _instead(decoded: DecodedMedia, control: Control | None) -> Moments | None:
+    """What is drawn in the place of media: mean and standard deviation by channel."""
+    if control not in ("noise", "blank"):
+        return None
+    mean, std = decoded.mean_and_std()
+    if control == "blank":
+        return mean, np.zeros_like(std)
+    return before_clipping(mean, std) if decoded.spec.dtype == "uint8" else (mean, std)
+
+
 def _pieces(material: MediaMaterial, stream: StreamConfig, context_length: int) -> Pieces | None:
     if stream.documents != "interleaved" or material.captions is None:
         return None
-    tokens = next(iter(material.tokens_per_item.values()))
-    most = stream.items_per_row or max(1, (context_length - 1) // tokens)
-    return cut_documents(material.samples, material.captions, tokens, context_length - 1, most)
+    (tokens,) = material.tokens_per_item.values()
+    room = context_length - 1
+    return cut_documents(material.samples, material.captions, tokens, room, stream.items_per_row)

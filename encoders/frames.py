@@ -57,6 +57,7 @@ class Frames(Encoder):
         self.groups = config.frames // config.every
         self.spec = VideoSpec(config.frames, self.encoder.spec.size)
         self.tokens_per_item = self.groups * self.encoder.tokens_per_item
+        self.context_tokens = self.encoder.context_tokens
         self.target_width = self.encoder.target_width
         self.feature_width = self.encoder.feature_width
         self.pretraining = self.encoder.pretraining

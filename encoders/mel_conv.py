@@ -80,6 +80,7 @@ class MelConv(Encoder):
         self.frames = self.spec.frames
         self.steps = self.frames // STRIDE
         self.tokens_per_item = config.tokens
+        self.context_tokens = self.tokens_per_item
         self.target_width = config.mels * self.frames // config.tokens
         inner, pad = config.width, KERNEL // 2
         self.first = nn.Conv1d(config.mels, inner, KERNEL, padding=pad)

@@ -88,6 +88,7 @@ class ViT(Encoder):
         self.output_width = width
         self.target_width = 3 * config.patch_size**2
         self.tokens_per_item = (config.image_size // config.patch_size) ** 2
+        self.context_tokens = self.tokens_per_item
         self.spec = ImageSpec(config.image_size)
         self.embed = nn.Linear(self.target_width, config.width)
         self.place = nn.Parameter(torch.empty(self.tokens_per_item, config.width))

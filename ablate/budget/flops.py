@@ -29,7 +29,7 @@ def row_flops(config: ModelConfig, vocabulary: int) -> dict[str, Flops]:
 
 def media_head_flops(encoder: Encoder, width: int) -> Flops:
     """FLOPs of regressing the next patch for one item."""
-    return linear_flops(encoder.tokens_per_item, width, encoder.target_width)
+    return linear_flops(encoder.regressed_tokens, width, encoder.target_width)
 
 
 def step_flops(

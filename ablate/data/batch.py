@@ -8,7 +8,7 @@ UNSCORED = -100
 """Label of a position that the cross-entropy leaves out."""
 
 NO_DOCUMENT = -1
-"""Document number of padding: it attends to nothing else and nothing attends to it."""
+"""Document number of padding: padding attends to padding alone, and nothing else attends to it."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class MediaBatch:
     slots: Tensor
     """int64[items, tokens_per_item]: the flat position (row * context_length + position) each token
     fills. Spare places point at rows * context_length: one past the end, which fusion drops."""
+    before: Tensor
+    """int64[items]: the flat position that the first token of each item follows: the last one before it in
+    its document that is attended. 0 in spare places."""
     present: Tensor
     """bool[items]: whether the place holds an item."""
     features: Tensor | None = None

@@ -1,5 +1,8 @@
 """Placebos at the level of the data: what stands in the place of a sample's own media."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,9 @@ from ablate.seeding import stream_rng
 
 REPEAT_LAG = 32
 """Steps that `repeat_text` lets pass before it repeats a row, where media rows are as many as text rows."""
+
+Moments = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Mean and standard deviation by channel; they broadcast against an item."""
 
 KEEPS_AND_CHANGES: dict[Control, tuple[str, str]] = {
     "captions_only": (
@@ -21,7 +27,8 @@ KEEPS_AND_CHANGES: dict[Control, tuple[str, str]] = {
     ),
     "shuffled": (
         "rows, captions, their places and order, the media shown in an epoch; the loss on media",
-        "every place shows the medium of another sample, redrawn each epoch, never its own nor a copy",
+        "every place shows the medium of another sample, redrawn each epoch, never its own nor a copy; all "
+        "modalities of a sample move together",
     ),
     "noise": (
         "rows, captions, their places and order; the loss on media",
@@ -33,7 +40,7 @@ KEEPS_AND_CHANGES: dict[Control, tuple[str, str]] = {
     ),
     "repeat_text": (
         "rows of text, their places and order; steps and schedule; is charged for the encoders",
-        "media rows hold text rows that the arm has read already; no captions, no loss on media",
+        "media rows hold text rows of earlier steps of the arm; no captions, no loss on media",
     ),
 }
 """Control to what it keeps of the arm it mirrors, and what it changes."""
@@ -47,10 +54,54 @@ def noise(
     return drawn
 
 
+def before_clipping(
+    mean: NDArray[np.float32], std: NDArray[np.float32], low: float = 0.0, high: float = 255.0
+) -> Moments:
+    """Mean and standard deviation of the Gaussian that has ``mean`` and ``std`` once clipped to [low, high].
+
+    Pixels end at black and white; noise with the moments of the pixels before clipping would have less
+    variance after it. Moments of the censored normal: Greene, Econometric Analysis (2012), section 19.3.
+    """
+    solved = [
+        _before_clipping(float(wanted), float(spread), low, high)
+        for wanted, spread in zip(mean.flat, std.flat, strict=True)
+    ]
+    centre, scale = np.asarray(solved, dtype=np.float32).T
+    return centre.reshape(mean.shape), scale.reshape(mean.shape)
+
+
+def _before_clipping(mean: float, std: float, low: float, high: float) -> tuple[float, float]:
+    from scipy.optimize import least_squares
+
+    if not std or not low < mean < high:
+        return mean, std
+
+    def miss(guess: NDArray[np.float64]) -> list[float]:
+        got_mean, got_std = _clipped(float(guess[0]), math.exp(float(guess[1])), low, high)
+        return [(got_mean - mean) / std, got_std / std - 1.0]
+
+    found = least_squares(miss, [mean, math.log(std)], xtol=1e-12, ftol=1e-12, gtol=1e-12)
+    return float(found.x[0]), math.exp(float(found.x[1]))
+
+
+def _clipped(mean: float, std: float, low: float, high: float) -> tuple[float, float]:
+    """Mean and standard deviation of a Gaussian clipped to [low, high]."""
+    from scipy.stats import norm
+
+    first, last = (low - mean) / std, (high - mean) / std
+    below, above = float(norm.cdf(first)), float(norm.sf(last))
+    within = 1.0 - below - above
+    rising, falling = std * float(norm.pdf(first)), std * float(norm.pdf(last))
+    centre = low * below + high * above + mean * within + rising - falling
+    square = low * low * below + high * high * above + (mean * mean + std * std) * within
+    square += (low + mean) * rising - (high + mean) * falling
+    return centre, math.sqrt(max(0.0, square - centre * centre))
+
+
 def repeated_rows(media_rows: NDArray[np.int64], step: int, kept: int, media: int) -> NDArray[np.int64]:
     """Which of its own text rows a `repeat_text` control reads in the place of media rows.
 
-    Rows are counted densely: an arm that keeps K text rows a step has read (s + 1) * K of them by step s.
+    Rows are counted densely: an arm that keeps K text rows a step has read s * K of them before step s.
 
     Args:
         media_rows: dense numbers of the media rows, int64[rows].
@@ -59,15 +110,43 @@ def repeated_rows(media_rows: NDArray[np.int64], step: int, kept: int, media: in
         media: media rows of a step.
 
     Returns:
-        int64[rows]: dense numbers of text rows, each read in this step or before. With as many media rows
-        as text rows every row recurs once, `REPEAT_LAG` steps later.
+        int64[rows]: dense numbers of text rows, each read in an earlier step; in the first step, before
+        which nothing was read, in that step. With as many media rows as text rows a row recurs `REPEAT_LAG`
+        steps later; the lag grows to that over twice as many steps, whose first half recurs once more.
     """
-    late = media_rows - REPEAT_LAG * media
-    found: NDArray[np.int64] = np.where(late >= 0, late, media_rows) % ((step + 1) * kept)
+    lag = min(REPEAT_LAG, (step + 1) // 2)
+    found: NDArray[np.int64] = (media_rows - lag * media) % (max(1, step) * kept)
     return found
 
 
-def derangement(digests: NDArray[np.uint64], seed: int, stream: str, epoch: int) -> NDArray[np.int64]:
+def kin(labels: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
+    """Groups of samples that share a label in one of ``labels``, directly or through other samples.
+
+    Args:
+        labels: one array or more, uint64[samples] each: content digests of a modality, for instance.
+
+    Returns:
+        int64[samples]: the number of each sample's group.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(labels[0])
+    rows, columns, total = [], [], count
+    for one in labels:
+        _, label = np.unique(one, return_inverse=True)
+        rows.append(np.arange(count))
+        columns.append(total + label)
+        total += int(label.max(initial=-1)) + 1
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(row), dtype=np.int8), (row, column)), shape=(total, total))
+    group: NDArray[np.int64] = connected_components(graph, directed=False)[1][:count].astype(np.int64)
+    return np.unique(group, return_inverse=True)[1]
+
+
+def derangement(
+    labels: Sequence[NDArray[np.uint64]], seed: int, stream: str, epoch: int
+) -> NDArray[np.int64]:
     """For every sample, the one whose media it is shown with, so that nobody keeps their own or a copy.
 
     Samples are put into an order drawn from (seed, epoch) in which copies of one medium stand together,
@@ -75,25 +154,26 @@ def derangement(digests: NDArray[np.uint64], seed: int, stream: str, epoch: int)
     copies. So the multiset of media shown is untouched: only the pairing is broken.
 
     Args:
-        digests: content digest of each sample's media, uint64[samples].
+        labels: what must not meet its like again, uint64[samples] each; see `kin`.
 
     Returns:
-        int64[samples]: a permutation without a fixed digest.
+        int64[samples]: a permutation that leaves no sample within its own group.
 
     Raises:
-        DataError: one medium makes up more than half of the samples, so that no derangement exists.
+        DataError: one group makes up more than half of the samples, so that no derangement exists.
     """
-    _, group = np.unique(digests, return_inverse=True)
+    group = kin(labels)
     sizes = np.bincount(group)
     largest = int(sizes.max())
-    if 2 * largest > len(digests):
+    if 2 * largest > len(group):
         raise DataError(
-            f"stream {stream!r}: one medium makes up {largest} of {len(digests)} samples, so "
-            "`shuffled` cannot give every sample another one; remove copies, or drop the control"
+            f"stream {stream!r}: copies of one medium, or the media of one document, make up {largest} of "
+            f"{len(group)}, so `shuffled` cannot give every place another one; remove copies, or drop the "
+            "control"
         )
     rng = stream_rng(seed, f"control/shuffled/{stream}", epoch)
-    order = np.lexsort((rng.permutation(len(digests)), rng.permutation(len(sizes))[group]))
-    shift = int(rng.integers(largest, len(digests) - largest + 1))
-    partner = np.empty(len(digests), dtype=np.int64)
+    order = np.lexsort((rng.permutation(len(group)), rng.permutation(len(sizes))[group]))
+    shift = int(rng.integers(largest, len(group) - largest + 1))
+    partner = np.empty(len(group), dtype=np.int64)
     partner[order] = np.roll(order, -shift)
     return partner

@@ -31,12 +31,14 @@ class Pieces:
     """Per piece, in order."""
     sample: NDArray[np.int64]
     """Which sample each piece is of."""
-    number: NDArray[np.uint64]
-    """Which piece of its sample."""
     positions: NDArray[np.int64]
     """Text tokens and media positions of each piece, without BOS."""
     items: NDArray[np.int64]
     """Media of each piece."""
+    sample_of_item: NDArray[np.int64]
+    """Which sample each medium is of, int64[items]."""
+    most_items: int
+    """Most media of a row, and so of a piece."""
 
 
 def cut_documents(
@@ -44,45 +46,49 @@ def cut_documents(
 ) -> Pieces:
     """Cut every document where a row is full: text between any two tokens, media never.
 
+    Only a document's last piece ends with the end token.
+
     Args:
         room: positions of a row without its BOS.
-        most_items: media that a row may hold.
-
-    Only a document's last piece ends with the end token.
+        most_items: media that a row may hold; 0 means as many as a row has on average.
     """
-    segments: list[list[Segment]] = []
-    sample_of: list[int] = []
-    numbers: list[int] = []
-    item = 0
-    for sample in range(len(samples)):
-        coded = samples.segments[samples.segment_first[sample] : samples.segment_first[sample + 1]].tolist()
-        whole: list[Segment] = []
-        for code in coded:
-            if code < 0:
-                whole.append(Segment(item - code - 1, -1))
-                continue
-            text = int(captions.first[sample]) + code
-            # Each text was tokenised with an end token; only the document's own end keeps it.
-            whole.append(Segment(int(captions.offsets[text]), int(captions.offsets[text + 1]) - 1))
-        last = int(captions.offsets[captions.first[sample + 1]])
-        whole.append(Segment(last - 1, last))
-        pieces = _cut(whole, tokens_per_item, room, most_items)
-        segments += pieces
-        sample_of += [sample] * len(pieces)
-        numbers += range(len(pieces))
-        item += sum(code < 0 for code in coded)
-    items = [sum(segment.is_medium for segment in piece) for piece in segments]
-    lengths = [
-        sum(tokens_per_item if segment.is_medium else segment.end - segment.begin for segment in piece)
-        for piece in segments
-    ]
+    (items,) = samples.items.values()
+    first_items = np.searchsorted(items.sample, np.arange(len(samples))).tolist()
+    whole = [_segments(samples, captions, sample, first) for sample, first in enumerate(first_items)]
+    counts = [sum(segment.is_medium for segment in document) for document in whole]
+    if not most_items:
+        positions = sum(_length(document, tokens_per_item) + 1 for document in whole)
+        average = (room + 1) * sum(counts) / max(1, positions)
+        most_items = max(1, min(round(average), room // tokens_per_item))
+    cut = [_cut(document, tokens_per_item, room, most_items) for document in whole]
+    segments = [piece for pieces in cut for piece in pieces]
     return Pieces(
         segments,
-        np.asarray(sample_of, dtype=np.int64),
-        np.asarray(numbers, dtype=np.uint64),
-        np.asarray(lengths, dtype=np.int64),
-        np.asarray(items, dtype=np.int64),
+        np.repeat(np.arange(len(cut)), [len(pieces) for pieces in cut]),
+        np.asarray([_length(piece, tokens_per_item) for piece in segments], dtype=np.int64),
+        np.asarray([sum(segment.is_medium for segment in piece) for piece in segments], dtype=np.int64),
+        items.sample,
+        most_items,
     )
+
+
+def _segments(samples: MediaSamples, captions: CaptionTokens, sample: int, first_item: int) -> list[Segment]:
+    """A document in one piece; its media are numbered from ``first_item``."""
+    whole: list[Segment] = []
+    for code in samples.segments[samples.segment_first[sample] : samples.segment_first[sample + 1]].tolist():
+        if code < 0:
+            whole.append(Segment(first_item - code - 1, -1))
+            continue
+        text = int(captions.first[sample]) + code
+        # Each text was tokenised with an end token; only the document's own end keeps it.
+        whole.append(Segment(int(captions.offsets[text]), int(captions.offsets[text + 1]) - 1))
+    last = int(captions.offsets[captions.first[sample + 1]])
+    return [*whole, Segment(last - 1, last)]
+
+
+def _length(document: list[Segment], tokens_per_item: int) -> int:
+    """Text tokens and media positions."""
+    return sum(tokens_per_item if one.is_medium else one.end - one.begin for one in document)
 
 
 def _cut(whole: list[Segment], tokens_per_item: int, room: int, most_items: int) -> list[list[Segment]]:

@@ -72,6 +72,8 @@ class MediaRowArrays:
     rows: RowArrays
     slots: dict[str, Ints]
     """Modality to int64[items, tokens_per_item]: flat places in these rows."""
+    before: dict[str, Ints]
+    """Modality to int64[items]: the last attended flat place before each item in its document."""
     captions_cut: int
     """Captions that were longer than the row and lost their end."""
 
@@ -127,21 +129,20 @@ class MediaRows:
             )
         self._room = self.context_length - 1 - self.tokens_per_item
         # A refilled row has as many captions as fit; no caption is cut more than in the arm it mirrors.
-        self._media_positions = 0 if self.control == "captions_only_refill" else self.tokens_per_item
+        self._refilled = self.control == "captions_only_refill"
         self._caption_lengths: Ints = np.zeros(0, dtype=np.int64)
         if self.captions is not None:
             offsets: Ints = np.asarray(self.captions.offsets, dtype=np.int64)
             self._caption_lengths = offsets[1:] - offsets[:-1]
-        if not self.items_per_row:
+        if self.pieces is not None:
+            self.items_per_row = self.pieces.most_items
+        elif not self.items_per_row:
             self.items_per_row = self._items_that_fit()
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_epochs": [], "_row_ends": []}
 
     def _items_that_fit(self) -> int:
-        if self.pieces is not None:
-            mean = float((self.pieces.positions + 1).sum()) / max(1, int(self.pieces.items.sum()))
-            return max(1, round(self.context_length / mean))
         text = 0.0
         if self.captions is not None:
             text = float(np.median(np.minimum(self._caption_lengths, self._room)))
@@ -169,10 +170,11 @@ class MediaRows:
             text_first = np.full(len(self.keys), self.order == "text_first")
         shown = {medium.name: np.arange(len(medium.digests)) for medium in self.media}
         if self.control == "shuffled":
-            shown = {
-                medium.name: derangement(medium.digests, self.seed, medium.name, epoch)
-                for medium in self.media
-            }
+            # One derangement for all modalities: a clip still goes with its own sound.
+            kin = [medium.digests for medium in self.media]
+            if self.pieces is not None:
+                kin.append(self.pieces.sample_of_item.astype(np.uint64))
+            shown = dict.fromkeys(shown, derangement(kin, self.seed, self.name, epoch))
         return _Epoch(order, caption, text_first, self._packed(order, caption), shown)
 
     def _packed(self, order: Ints, caption: Ints) -> list[int]:
@@ -180,21 +182,24 @@ class MediaRows:
         if self.pieces is not None:
             length, items = 1 + self.pieces.positions, self.pieces.items
         else:
-            length = np.full(self.units, 1 + self._media_positions, dtype=np.int64)
+            length = np.full(self.units, 1 + self.tokens_per_item, dtype=np.int64)
             if len(caption):
                 length = length + np.minimum(self._caption_lengths[caption], self._room)
-            items = np.full(self.units, 0 if self.control == "captions_only_refill" else 1)
+            items = np.ones(self.units, dtype=np.int64)
+        if self._refilled:
+            length, items = length - items * self.tokens_per_item, np.zeros_like(items)
         ends, item_ends = np.cumsum(length[order]).tolist(), np.cumsum(items[order]).tolist()
         starts = [0]
         while starts[-1] < len(order):
             begin = starts[-1]
             places, shown = (ends[begin - 1], item_ends[begin - 1]) if begin else (0, 0)
-            starts.append(
-                min(
-                    bisect_right(ends, places + self.context_length),
-                    bisect_right(item_ends, shown + self.items_per_row),
-                )
+            end = min(
+                bisect_right(ends, places + self.context_length),
+                bisect_right(item_ends, shown + self.items_per_row),
             )
+            if end == begin:
+                raise ValueError(f"stream {self.name!r}: document {order[begin]} fits no row")
+            starts.append(end)
         return starts
 
     def _locate(self, number: int) -> tuple[int, int]:
@@ -227,14 +232,15 @@ class MediaRows:
     def _segments(self, epoch: int, unit: int) -> list[Segment]:
         """What follows the BOS of a document."""
         if self.pieces is not None:
-            return self.pieces.segments[unit]
+            whole = self.pieces.segments[unit]
+            return [segment for segment in whole if not segment.is_medium] if self._refilled else whole
         media = [Segment(unit, -1) for _ in self.media]
         if self.captions is None:
             return media
         plan = self._epochs[epoch]
         begin, end = (int(self.captions.offsets[plan.caption[unit] + extra]) for extra in (0, 1))
         end = min(end, begin + self._room)
-        if self.control == "captions_only_refill":
+        if self._refilled:
             return [Segment(begin, end)]
         # With the text first, the caption's last token (its EOS) comes after the media.
         lead = end - 1 if plan.text_first[unit] else begin
@@ -243,7 +249,7 @@ class MediaRows:
     def _shown(self, medium: Medium, unit: list[int], epochs: list[int]) -> Shown:
         document: list[int] = []
         item: list[int] = []
-        if self.control != "captions_only_refill":
+        if not self._refilled:
             for index, one in enumerate(unit):
                 own = [one]
                 if self.pieces is not None:
@@ -272,7 +278,7 @@ class MediaRows:
     def mean_items_per_row(self) -> float:
         """Items of each modality in an average row of the first epoch."""
         self._locate(0)
-        if self.control == "captions_only_refill":
+        if self._refilled:
             return 0.0
         items = self.units if self.pieces is None else int(self.pieces.items.sum())
         return items / (len(self._epochs[0].row_starts) - 1)
@@ -294,30 +300,37 @@ class MediaRows:
             np.full(shape, NO_DOCUMENT, dtype=np.int64),
             np.zeros(shape, dtype=np.int64),
         )
-        slots = {}
-        for medium in self.media:
-            items = len(found.media[medium.name].item)
-            slots[medium.name] = np.zeros((items, medium.tokens_per_item), dtype=np.int64)
+        counts = {medium.name: len(found.media[medium.name].item) for medium in self.media}
+        slots = {
+            medium.name: np.zeros((counts[medium.name], medium.tokens_per_item), dtype=np.int64)
+            for medium in self.media
+        }
+        whole = MediaRowArrays(
+            laid,
+            slots,
+            {name: np.zeros(count, dtype=np.int64) for name, count in counts.items()},
+            self._cut(found),
+        )
         placed = dict.fromkeys(slots, 0)
         at, previous = 0, -1
         for index, row in enumerate(found.row.tolist()):
             at = at if row == previous else 0
             previous = row
-            at = self._lay(laid, found, index, row, at, slots, placed, attended)
-        return MediaRowArrays(laid, slots, self._cut(found))
+            at = self._lay(whole, found, index, row, at, placed, attended)
+        return whole
 
     def _lay(
         self,
-        laid: RowArrays,
+        whole: MediaRowArrays,
         found: RowDocuments,
         index: int,
         row: int,
         begin: int,
-        slots: dict[str, Ints],
         placed: dict[str, int],
         attended: dict[str, NDArray[np.bool_]],
     ) -> int:
         """Write document ``index`` into ``row`` from place ``begin``; where it ends."""
+        laid = whole.rows
         laid.tokens[row, begin] = self.bos
         laid.document[row, begin] = index
         before, at = begin, begin + 1
@@ -341,7 +354,8 @@ class MediaRows:
             end = at + medium.tokens_per_item
             number = placed[medium.name]
             placed[medium.name] += 1
-            slots[medium.name][number] = row * self.context_length + np.arange(at, end)
+            whole.slots[medium.name][number] = row * self.context_length + np.arange(at, end)
+            whole.before[medium.name][number] = row * self.context_length + before
             if attended[medium.name][number]:
                 laid.document[row, at:end] = index
                 before = end - 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.data.batch import NO_DOCUMENT, UNSCORED, Batch, MediaBatch
-from ablate.data.controls import noise, repeated_rows
+from ablate.data.controls import Moments, noise, repeated_rows
 from ablate.data.decoded import DecodedMedia
 from ablate.data.errors import DataError
 from ablate.data.media_rows import MediaRows, RowDocuments, Shown
@@ -59,7 +59,8 @@ class Step:
     microbatches: list[Batch]
     counts: StepCounts
     row_digests: dict[str, bytes]
-    """`stream/column` to the digest of the tokens in that column: text, or captions and where they stand."""
+    """`stream/column` to the digest of the tokens in that column: text, or captions and where they stand. A
+    media stream whose control holds other tokens by design has a name of its own."""
     skips: dict[str, int]
     """`stream/reason` to how often it happened in this step."""
 
@@ -142,8 +143,8 @@ class MediaItemSource:
     decoded: DecodedMedia
     places: int
     """Item places of one microbatch."""
-    noise: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-    """Mean and standard deviation per channel of what a `noise` or `blank` control shows."""
+    instead: Moments | None = None
+    """What a `noise` or `blank` control shows."""
     features: Readable | None = None
     """Cached features of a frozen encoder."""
     with_values: bool = True
@@ -202,7 +203,9 @@ class Mixture:
                 rows, items, found = self._media_rows(stream, step, columns, first_row, skips)
                 media |= items
             for column, tokens in zip(columns.tolist(), rows.tokens, strict=True):
-                digests[f"{stream}/{column}"] = hashlib.blake2b(tokens.tobytes(), digest_size=8).digest()
+                digests[f"{self._rows_of(stream)}/{column}"] = hashlib.blake2b(
+                    tokens.tobytes(), digest_size=8
+                ).digest()
             scored = int((rows.labels != UNSCORED).sum())
             counts = counts + found + StepCounts(scored_positions=scored, positions=rows.tokens.size)
             parts.append(rows)
@@ -211,6 +214,12 @@ class Mixture:
             for name in ("tokens", "labels", "document", "position")
         }
         return Batch(**stacked, media=media), counts
+
+    def _rows_of(self, stream: str) -> str:
+        """Name under which the rows of ``stream`` are digested: runs that share it must hold the same."""
+        control = self.media[stream].rows.control if stream in self.media else None
+        # These two hold other tokens in the media's rows by design.
+        return f"{stream}.{control}" if control in ("captions_only_refill", "repeat_text") else stream
 
     def _repeated(self, stream: str, step: int, columns: Ints) -> RowArrays:
         """Text rows that the arm has read before, in the place of the media rows ``columns``."""
@@ -255,7 +264,7 @@ class Mixture:
         if laid.captions_cut:
             skips[f"{stream}/caption_cut"] = skips.get(f"{stream}/caption_cut", 0) + laid.captions_cut
         batches = {
-            name: self._media_batch(source.items[name], one, laid.slots[name], first_row)
+            name: self._media_batch(source.items[name], one, laid.slots[name], laid.before[name], first_row)
             for name, one in read.items()
         }
         media_positions = sum(slots.size for slots in laid.slots.values())
@@ -275,8 +284,8 @@ class Mixture:
             if source.with_values:
                 values, present = source.decoded.get(shown.shown)
                 self._count_failures(stream, source.decoded, shown.shown[~present], skips)
-                if source.noise is not None:
-                    values = self._without_content(rows, name, found, shown, values)
+                if source.instead is not None:
+                    values = self._without_content(rows, name, found, shown, values, source.instead)
             if source.features is not None:
                 features, known = source.features.get(shown.shown)
                 if not source.with_values:
@@ -286,12 +295,16 @@ class Mixture:
         return read
 
     def _without_content(
-        self, rows: MediaRows, name: str, found: RowDocuments, shown: Shown, values: np.ndarray
+        self,
+        rows: MediaRows,
+        name: str,
+        found: RowDocuments,
+        shown: Shown,
+        values: np.ndarray,
+        instead: Moments,
     ) -> np.ndarray:
         """What a `noise` or `blank` control shows in the place of ``values``."""
-        noted = self.media[rows.name].items[name].noise
-        assert noted is not None
-        mean, std = noted
+        mean, std = instead
         shape = values.shape[1:]
         made = np.empty(values.shape, dtype=np.float32)
         epochs = found.epoch[shown.document].tolist()
@@ -306,7 +319,7 @@ class Mixture:
         return made.astype(values.dtype)
 
     def _media_batch(
-        self, source: MediaItemSource, read: _Read, laid: NDArray[np.int64], first_row: int
+        self, source: MediaItemSource, read: _Read, laid: Ints, laid_before: Ints, first_row: int
     ) -> MediaBatch:
         """``read`` in a fixed number of places; those without an attended item point past the microbatch."""
         count = len(read.present)
@@ -314,11 +327,14 @@ class Mixture:
         slots = np.full((source.places, laid.shape[1]), beyond, dtype=np.int64)
         filled = slots[:count]
         filled[read.present] = laid[read.present] + first_row * self.context_length
+        before = np.zeros(source.places, dtype=np.int64)
+        before[:count] = laid_before + first_row * self.context_length
         present = torch.zeros(source.places, dtype=torch.bool)
         present[:count] = torch.from_numpy(read.present)
         return MediaBatch(
             _placed(read.values, source.places),
             torch.from_numpy(slots),
+            torch.from_numpy(before),
             present,
             _placed(read.features, source.places),
         )
@@ -351,7 +367,13 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return None if tensor is None else move(tensor)
 
     media = {
-        name: MediaBatch(moved(item.values), move(item.slots), move(item.present), moved(item.features))
+        name: MediaBatch(
+            moved(item.values),
+            move(item.slots),
+            move(item.before),
+            move(item.present),
+            moved(item.features),
+        )
         for name, item in batch.media.items()
     }
     return Batch(

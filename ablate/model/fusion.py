@@ -61,6 +61,12 @@ class FusedModel(nn.Module):
             flat = flat.index_copy(0, media.slots.reshape(-1), encoded.reshape(-1, width))
         return flat[:-1].view(rows, length, width)
 
+    def regressed_tokens(self, name: str) -> int:
+        """Media positions of one item that a next-patch loss scores."""
+        encoder = self.encoders[name]
+        assert isinstance(encoder, Encoder)
+        return encoder.regressed_tokens
+
     def _encoded(self, name: str, media: MediaBatch) -> Tensor:
         """float[items, tokens_per_item, width], from cached features where the batch has them."""
         encoder = self.encoders[name]
@@ -90,17 +96,22 @@ class FusedModel(nn.Module):
         if self.media_loss:
             for name, item in batch.media.items():
                 media = media + self._next_patch_error(name, item, hidden)
-                positions = positions + item.present.sum() * item.slots.shape[1]
+                positions = positions + item.present.sum() * self.regressed_tokens(name)
         return LossSums(text, (batch.labels != UNSCORED).sum(), media, positions)
 
     def _next_patch_error(self, name: str, media: MediaBatch, hidden: Tensor) -> Tensor:
-        """Summed error of regressing each media token's patch from the position before it."""
-        # A document begins with BOS, so every slot has a predecessor; spare places are masked below.
-        before = hidden.flatten(0, 1)[media.slots.reshape(-1) - 1]
-        predicted = self.media_heads[name](before).float().view(*media.slots.shape, -1)
+        """Summed error of regressing media tokens' patches from the position before each.
+
+        Of tokens that hold one another's patches only the first is asked for: the others' answers stand
+        in the input already (`Encoder.context_tokens`).
+        """
         encoder = self.encoders[name]
         assert isinstance(encoder, Encoder)
         assert media.values is not None
-        error = (predicted - encoder.targets(media.values)).square().mean(dim=-1)
+        places = torch.cat([media.before.unsqueeze(1), media.slots[:, 1:] - 1], dim=1)
+        before = hidden.flatten(0, 1)[places[:, :: encoder.context_tokens]]
+        predicted = self.media_heads[name](before).float()
+        wanted = encoder.targets(media.values)[:, :: encoder.context_tokens]
+        error = (predicted - wanted).square().mean(dim=-1)
         total: Tensor = (error * media.present.unsqueeze(1)).sum()
         return total

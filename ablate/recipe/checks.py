@@ -224,6 +224,9 @@ def _streams(recipe: Recipe) -> _Found:
         numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", stream.part)
         if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
             yield f"{key}.part", repr(stream.part), "k/n with 1 <= k <= n, such as 1/2"
+        elif int(numbers[2]) > 1 and stream.modality != "text":
+            found, allowed = f"{stream.part} on a stream of {stream.modality}", "1/1: only text is parted"
+            yield f"{key}.part", found, allowed, "", (f"{key}.modality",)
         yield from _media_stream(key, stream)
 
 
@@ -317,7 +320,10 @@ def _media(key: str, arm: ArmConfig, recipe: Recipe) -> _Found:
         if not arm.media_loss > 0:
             found = f"{arm.media_loss:g}, while {listed(silent)} has no text"
             yield f"{key}.media_loss", found, "more than 0: media alone teach by the next patch", "", reads
-        for control in ("captions_only", "captions_only_refill", "shuffled"):
+        hollow = ["captions_only", "captions_only_refill"]
+        # Beside captioned streams a shuffled one without captions changes nothing, and harms nothing.
+        hollow += ["shuffled"] if len(silent) == len(media) else []
+        for control in hollow:
             if control in arm.controls:
                 found = f"{control}, while {listed(silent)} has no captions"
                 yield f"{key}.controls", found, "noise, blank or repeat_text", "", reads

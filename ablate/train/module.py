@@ -75,9 +75,9 @@ class PairedModule(L.LightningModule):
         """Accumulate gradients over the microbatches; mean text and media loss of the global batch."""
         scored = batch.counts.scored_positions
         regressed = sum(
-            int(media.present.sum()) * media.slots.shape[1]
+            int(media.present.sum()) * self.model.regressed_tokens(name)
             for item in batch.microbatches
-            for media in item.media.values()
+            for name, media in item.media.items()
         )
         scored, regressed = self._global_counts(scored, regressed)
         text_total = torch.zeros((), device=self.device)
@@ -104,12 +104,13 @@ class PairedModule(L.LightningModule):
         return int(total[0]), int(total[1])
 
     def _clip(self) -> None:
-        """Clip the gradients of backbone and encoders apart, so that neither shrinks the other's."""
+        """Clip the gradients of the backbone, each encoder and each media head apart, so that none shrinks
+        another's."""
         if not self.config.clip:
             return
         nn.utils.clip_grad_norm_(self.model.backbone.parameters(), self.config.clip)
-        for group in (self.model.encoders, self.model.media_heads):
-            parameters = list(group.parameters())
+        for part in (*self.model.encoders.values(), *self.model.media_heads.values()):
+            parameters = [weight for weight in part.parameters() if weight.requires_grad]
             if parameters:
                 nn.utils.clip_grad_norm_(parameters, self.config.clip)
 

@@ -16,6 +16,9 @@ from ablate.data.interleaved import cut_documents
 from ablate.data.media import MediaSamples, open_media
 from ablate.data.media_rows import MediaRows, Medium
 from ablate.data.tokenizer import TextTokenizer, train_tokenizer
+from ablate.materials import build_mixture, prepare
+from ablate.recipe.arms import expand_arms
+from ablate.recipe.load import load_recipe
 
 TOKENS_PER_ITEM = 3
 OBELICS = {"texts": ["One fish.", None, "Two fish.", None], "images": [None, "a.0.png", None, "1.png"]}
@@ -147,6 +150,71 @@ def test_every_text_token_is_scored_once_and_no_picture(samples: MediaSamples, t
         is_picture[laid.slots["pages"].flatten()] = True
         text = (laid.rows.document.flatten() >= 0) & ~is_picture & (laid.rows.tokens.flatten() != rows.bos)
         assert scored == sorted(laid.rows.tokens.flatten()[text].tolist())
+
+
+def uneven(path: Path) -> Path:
+    """Eight documents of one picture and one with two in a row: more than an average row holds."""
+    one = {"texts": ["One fish that swims far away.", None], "images": [None, "0.png"]}
+    two = {"texts": [None, None, "Two fish."], "images": ["0.png", "1.png", None]}
+    return shard(path, {f"d{number}": one for number in range(8)} | {"two": two})
+
+
+def interleaved_recipe(folder: Path, control: str) -> Path:
+    uneven(folder / "pages.tar")
+    (folder / "text.txt").write_text("Some fish swim.\n" * 50, encoding="utf-8")
+    (folder / "task.jsonl").write_text('{"text": "A fish that nobody has seen."}\n', encoding="utf-8")
+    path = folder / "pages.yaml"
+    path.write_text(
+        f"""
+study: pages
+question: Do pages reach a row?
+seeds: [0]
+data_root: {folder}
+baseline: text
+streams:
+  text: {{modality: text, paths: ["${{data_root}}/text.txt"]}}
+  pages:
+    modality: image
+    documents: interleaved
+    paths: ["${{data_root}}/pages.tar"]
+    encoder: {{name: patches, image_size: 32, patch_size: 32}}
+arms:
+  text: {{mixture: {{text: 1.0}}}}
+  pages: {{mixture: {{text: 0.5, pages: 0.5}}, controls: [{control}]}}
+model: {{layers: 1, width: 32, heads: 2, context_length: 12}}
+tokenizer: {{vocabulary: 300}}
+budget: {{match: positions, steps: 4}}
+train: {{rows: 4}}
+tasks: {{held: {{kind: bits_per_byte, paths: ["${{data_root}}/task.jsonl"]}}}}
+endpoints: {{primary: held/bits_per_byte, margins: {{held/bits_per_byte: 0.01}}}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.parametrize("control", ["captions_only", "captions_only_refill", "shuffled"])
+def test_documents_with_more_pictures_than_an_average_row_still_fill_rows(
+    tmp_path: Path, control: str
+) -> None:
+    materials = prepare(load_recipe(interleaved_recipe(tmp_path, control), []), tmp_path / "cache")
+    arms = {arm.name: build_mixture(materials, arm, 0) for arm in expand_arms(materials.recipe)}
+    for number in range(6):
+        real, placebo = (arms[name].step(number) for name in ("pages", f"pages.{control}"))
+        assert real.microbatches[0].media["pages"].present.any()
+        assert placebo.counts.positions == real.counts.positions
+    if control == "captions_only_refill":
+        assert placebo.counts.media_positions == 0
+
+
+def test_a_shuffled_page_shows_no_picture_of_its_own_document(tmp_path: Path) -> None:
+    materials = prepare(load_recipe(interleaved_recipe(tmp_path, "shuffled"), []), tmp_path / "cache")
+    arm = next(arm for arm in expand_arms(materials.recipe) if arm.control == "shuffled")
+    rows = build_mixture(materials, arm, 0).media["pages"].rows
+    assert rows.pieces is not None
+    sample = rows.pieces.sample_of_item
+    found = rows.documents(np.arange(40)).media["pages"]
+    assert (sample[found.shown] != sample[found.item]).all()
 
 
 @pytest.mark.parametrize(

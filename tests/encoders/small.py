@@ -1,8 +1,12 @@
 """Every registered encoder at settings small enough to run in a moment, and media for it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from encoders.base import Encoder
 
@@ -65,3 +69,15 @@ def media_for(encoder: Encoder, items: int = 3) -> torch.Tensor:
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     level = -4.0 if encoder.modality == "audio" else 0.0
     return torch.randn(shape, generator=generator) + level
+
+
+@contextmanager
+def counting() -> Iterator[FlopCounterMode]:
+    """PyTorch's counter where it sees attention: not in fused kernels, the one for inference included."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

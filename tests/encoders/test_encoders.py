@@ -5,18 +5,16 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small import FROZEN, SMALL, media_for
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from small import FROZEN, SMALL, counting, media_for
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from encoders.base import Encoder
+from encoders.base import Encoder, linear_flops
 from encoders.registry import ENCODERS, UnknownEncoderError, build_encoder, complete_settings, encoder_class
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +101,25 @@ def test_a_patch_of_one_colour_keeps_its_hue_as_a_target() -> None:
     assert (encoder.targets(red) - encoder.targets(green)).abs().max() > 1
 
 
+@every_encoder
+def test_no_token_holds_the_patch_that_a_later_token_is_asked_for(name: str) -> None:
+    """Else a next-patch loss is solved by copying."""
+    encoder = small(name).eval()
+    media = media_for(encoder, items=1)
+    rng = np.random.default_rng(0)
+    asked = torch.arange(encoder.tokens_per_item) % encoder.context_tokens == 0
+    assert int(asked.sum()) == encoder.regressed_tokens
+    with torch.no_grad():
+        tokens, targets = encoder(media), encoder.targets(media)
+        for place in rng.integers(0, media.numel(), 24):
+            other = media.clone()
+            other.view(-1)[place] = other.view(-1)[place] / 2 + (100 if media.dtype == torch.uint8 else 3)
+            moved = (encoder(other) - tokens).abs().amax(dim=(0, 2)) > 1e-6
+            wanted = ((encoder.targets(other) - targets).abs().amax(dim=(0, 2)) > 1e-6) & asked
+            if moved.any() and wanted.any():
+                assert int(moved.nonzero()[0]) >= int(wanted.nonzero()[-1])
+
+
 # --- Weights
 
 
@@ -176,28 +193,38 @@ def test_what_is_trained_whole_has_no_features_to_keep(name: str) -> None:
 # --- FLOPs
 
 
-@contextmanager
-def counting() -> Iterator[FlopCounterMode]:
-    """PyTorch's counter where it sees attention: not in fused kernels, the one for inference included."""
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            yield counter
-    finally:
-        torch.backends.mha.set_fastpath_enabled(True)
+@pytest.mark.parametrize("registered", ENCODERS)
+def test_structural_flops_are_those_of_the_counter_forward_and_backward_frozen_and_trained(
+    registered: str,
+) -> None:
+    kinds = [name for name, settings in SMALL.items() if settings["name"] == registered]
+    ways = {small(name).feature_width > 0 for name in kinds}
+    can_be_frozen = encoder_class(registered).features is not Encoder.features
+    assert ways == ({False, True} if can_be_frozen else {False}), "settings for each way have to be in SMALL"
+    for name in kinds:
+        encoder = small(name).train()
+        media = media_for(encoder, 5)
+        with counting() as counter:
+            out = encoder(media)
+            forward = counter.get_total_flops()
+            out.sum().backward()
+        cost = encoder.flops_per_item() * 5
+        assert forward == pytest.approx(cost.forward, rel=0.01), name
+        assert counter.get_total_flops() - forward == pytest.approx(cost.backward, rel=0.01), name
 
 
-@every_encoder
-def test_structural_flops_agree_with_the_counter_under_math_attention(name: str) -> None:
-    encoder = small(name).train()
-    media = media_for(encoder, 5)
-    with counting() as counter:
-        out = encoder(media)
-        forward = counter.get_total_flops()
-        out.sum().backward()
-    cost = encoder.flops_per_item() * 5
-    assert forward == pytest.approx(cost.forward, rel=0.01)
-    assert counter.get_total_flops() - forward == pytest.approx(cost.backward, rel=0.01)
+def test_the_fused_path_of_inference_would_hide_attention_from_the_counter() -> None:
+    """Why `counting` turns it off: in eval mode without gradients it runs as one uncounted operator."""
+    layer = nn.MultiheadAttention(16, 2, batch_first=True).eval()
+    tokens = torch.randn(1, 8, 16)
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as fused:
+            layer(tokens, tokens, tokens, need_weights=False)
+        with counting() as counter:
+            layer(tokens, tokens, tokens, need_weights=False)
+    projections, scores = linear_flops(8, 16, 4 * 16), linear_flops(8, 16, 2 * 8)
+    assert counter.get_total_flops() == projections.forward + scores.forward
+    assert fused.get_total_flops() < counter.get_total_flops()
 
 
 @every_frozen_one

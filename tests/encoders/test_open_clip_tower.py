@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from small import TINY, media_for
+from small import TINY, counting, media_for
 from torch import nn
 
 from encoders.base import Encoder, linear_flops
@@ -217,6 +217,35 @@ def test_a_depthwise_convolution_costs_twice_its_forward_pass_backward() -> None
     assert shape == (1, 8 * 16 * 16)
     dense, depthwise = linear_flops(256, 3, 8, input_gradient=False), linear_flops(256, 9, 8)
     assert flops == dense + depthwise
+
+
+@pytest.mark.parametrize("tokens", ["patches", "pooled"])
+def test_the_counter_agrees_with_a_depthwise_tower_forward_and_overstates_its_backward_pass(
+    tokens: str,
+) -> None:
+    """The charge is the sum over the layers; the counter's excess is the dense gradient of weights."""
+    encoder = tower("tiny-convnext", tokens=tokens)
+    macs, excess, first = [], [], []
+
+    def note(layer: Any, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        macs.append(out.numel() // layer.weight.shape[0] * layer.weight.numel())
+        first.append(macs[-1] if not inputs[0].requires_grad else 0)
+        excess.append(macs[-1] * (getattr(layer, "groups", 1) - 1))
+
+    for layer in encoder.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.register_forward_hook(note)
+    media = media_for(encoder, 2)
+    with counting() as counter:
+        out = encoder(media)
+        forward = counter.get_total_flops()
+        out.sum().backward()
+    backward = counter.get_total_flops() - forward
+    cost = encoder.flops_per_item() * 2
+    assert forward == cost.forward == 2 * sum(macs)
+    assert cost.backward == 4 * sum(macs) - 2 * sum(first)
+    assert backward == cost.backward + 2 * sum(excess)
+    assert backward > 1.5 * cost.backward
 
 
 def test_measuring_computes_and_changes_nothing() -> None:

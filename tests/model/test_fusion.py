@@ -76,6 +76,7 @@ def test_spare_places_change_nothing(materials: Materials) -> None:
         media,
         values=values,
         slots=torch.cat([media.slots, beyond]),
+        before=torch.cat([media.before, torch.zeros(2, dtype=torch.long)]),
         present=torch.cat([media.present, torch.zeros(2, dtype=torch.bool)]),
     )
     wider = replace(batch, media={"pictures": padded})

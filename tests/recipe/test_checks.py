@@ -196,6 +196,14 @@ def test_a_part_is_k_of_n(part: str) -> None:
     assert "k/n" in problem.allowed
 
 
+@pytest.mark.parametrize("part", ["1/2", "2/2"])
+def test_a_part_of_a_media_stream_is_refused_and_not_ignored(part: str) -> None:
+    problem = the_problem(with_stream("image", part=part))
+    assert problem.key == "streams.image.part"
+    assert problem.found == f"{part} on a stream of image"
+    assert "1/1" in problem.allowed
+
+
 @pytest.mark.parametrize("paths", [[], [""], ["a", " "]])
 def test_a_stream_has_paths(paths: list[str]) -> None:
     assert the_problem(with_stream("text", paths=paths)).key == "streams.text.paths"
