@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ablate.bench.data import Measurement
+    from ablate.bench.measurement import Measurement
     from ablate.budget.plan import Plan
     from ablate.materials import Materials
     from ablate.recipe.schema import Recipe
@@ -59,20 +59,27 @@ def show_materials(materials: "Materials") -> None:
         holds = f"{len(file.offsets) - 1} documents, {_count(len(file.tokens))} tokens"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name, material in materials.media.items():
-        texts = "no text" if material.captions is None else f"{len(material.captions.offsets) - 1} texts"
-        holds = f"{len(material.samples)} samples, {texts}"
+        holds = f"{len(material.samples)} samples, {_texts_of(materials, name)}"
         for decoded in material.decoded.values():
+            whose = f" of {decoded.spec.modality}" if len(material.decoded) > 1 else ""
             if decoded.live:
-                holds += (
-                    f", too many of {decoded.spec.modality} to decode beforehand: checked as runs read them"
-                )
+                holds += f", too many{whose} to decode beforehand: checked as runs read them"
             elif decoded.errors:
-                holds += f", {len(decoded.errors)} of {decoded.spec.modality} do not decode"
+                holds += f", {len(decoded.errors)}{whose} do not decode"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name in materials.tasks:
         items = sum(1 for _ in materials.tasks[name].texts())
         table.add_row(f"task {name}", f"{items} held-out texts", materials.digests[f"task/{name}"][:12])
     console().print(table)
+
+
+def _texts_of(materials: "Materials", stream: str) -> str:
+    """How many texts of which kind a media stream holds."""
+    captions = materials.media[stream].captions
+    if captions is None:
+        return "no text"
+    kind = "captions" if materials.recipe.streams[stream].documents == "captioned" else "texts"
+    return f"{len(captions.offsets) - 1} {kind}"
 
 
 def show_undecodable(materials: "Materials") -> bool:
@@ -101,9 +108,11 @@ def show_undecodable(materials: "Materials") -> bool:
 
 def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float], slots: int) -> None:
     """Steps, cost and tokens of every arm, FLOPs by component, and the time the study would take."""
+    repeats = any(plan.ledger.repeated_tokens for plan in plans)
     table = _table(
         f"{recipe.study}: held equal: {recipe.budget.match}",
-        "arm", "steps", "FLOPs", "vs baseline", "text tokens", "captions", "media pos.", "params", "time",
+        "arm", "steps", "FLOPs", "vs baseline", "text tokens", *(["text again"] if repeats else []),
+        "captions", "media pos.", "params", "time",
     )  # fmt: skip
     # Where the table is too wide, headings wrap better than the names of arms.
     table.columns[0].no_wrap = max(len(plan.arm.name) for plan in plans) <= 30
@@ -116,6 +125,7 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
             _count(ledger.total_flops),
             f"{ledger.total_flops / base - 1:+.2%}",
             _count(ledger.text_tokens),
+            *([_count(ledger.repeated_tokens)] if repeats else []),
             _count(ledger.caption_tokens),
             _count(ledger.media_positions),
             _count(sum(ledger.parameters.values())),
@@ -134,8 +144,21 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
         f"{_duration(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
     )
-    for line in [*_control_lines(plans), *_power_lines(recipe, plans)]:
+    for line in [*_once_lines(plans), *_control_lines(plans), *_power_lines(recipe, plans)]:
         out.print(line)
+
+
+def _once_lines(plans: "list[Plan]") -> list[str]:
+    """FLOPs that are charged beside the steps, where `encoder_cost: once` asks for it."""
+    charged = {
+        plan.arm.name: ", ".join(f"{_count(flops)} ({part})" for part, flops in plan.flops_once.items())
+        for plan in plans
+        if plan.flops_once
+    }
+    if not charged:
+        return []
+    listed = "; ".join(f"{name} {flops}" for name, flops in charged.items())
+    return [f"FLOPs charged once, beside the steps: {listed}."]
 
 
 def _control_lines(plans: "list[Plan]") -> list[str]:

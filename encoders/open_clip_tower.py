@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from encoders.base import Encoder, Flops, linear_flops
+from encoders.base import Encoder, Flops, linear_flops, weights_file
 from encoders.media_spec import ImageSpec
 from encoders.patches import EMBEDDING_STD, normalised, patchify, scaled
 
@@ -127,7 +127,7 @@ def load_tower(tower: nn.Module, weights: str) -> None:
     Raises:
         ValueError: no such file, one that holds more than tensors, or keys or shapes that differ.
     """
-    found = _read_weights(Path(weights).expanduser())
+    found = _read_weights(weights_file(weights))
     found = {key.removeprefix("module."): value for key, value in found.items()}
     visual = {key.removeprefix("visual."): found[key] for key in found if key.startswith("visual.")}
     given, wanted = visual or found, tower.state_dict()
@@ -224,7 +224,8 @@ def measure(trunk: nn.Module, size: int) -> tuple[torch.Size, Flops]:
     """Output shape and FLOPs of ``trunk`` for one picture.
 
     Structural, from shapes alone: the trunk is run on the meta device, which computes no numbers, under
-    PyTorch's counter with the math kernel of attention.
+    PyTorch's counter with the math kernel of attention. The counter is right about grouped and depthwise
+    convolutions forward and wrong backward, where `convolution_backward_flops` takes its place.
     """
     was_training = trunk.training
     trunk.eval()
@@ -260,6 +261,7 @@ class OpenClipTower(Encoder):
 
     Config: ClassVar[type] = OpenClipConfig
     modality: ClassVar[str] = "image"
+    libraries: ClassVar[tuple[str, ...]] = ("open_clip_torch", "timm")
 
     def __init__(self, config: OpenClipConfig, width: int) -> None:
         super().__init__()
@@ -283,6 +285,7 @@ class OpenClipTower(Encoder):
         shape, self._trunk_flops = measure(self.trunk, size)
         self.inner_width = shape[-1]
         self.tokens_per_item = shape[1] if config.tokens == "patches" else 1
+        self.context_tokens = self.tokens_per_item
         self.side = round(self.tokens_per_item**0.5)
         self.patch_size = patch_of(tower, size, self.side)
         self.target_width = 3 * (self.patch_size if config.tokens == "patches" else POOLED_TARGET_SIZE) ** 2
@@ -314,8 +317,7 @@ class OpenClipTower(Encoder):
     def features(self, media: Tensor) -> Tensor:
         if not self.config.frozen:
             return super().features(media)
-        with torch.no_grad():
-            return self._seen(media)
+        return self._seen(media)
 
     def from_features(self, features: Tensor) -> Tensor:
         if not self.config.frozen:

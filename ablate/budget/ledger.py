@@ -14,7 +14,9 @@ class Ledger:
     steps: int
     flops: dict[str, int]
     """Component (`backbone`, `attention`, `head`, `encoder/<stream>`, `media_head/<stream>`) to the
-    FLOPs charged. A control is charged for encoders of its arm that it does not run."""
+    FLOPs charged. A control is charged for encoders of its arm that it does not run. Under `encoder_cost:
+    once` there is `features/<stream>` too: one pass of the frozen trunk over the whole stream, which
+    `encoder/<stream>` then leaves out."""
     flops_executed: int
     """FLOPs really run: the charged ones less what a control was charged for and did not run."""
     positions: int

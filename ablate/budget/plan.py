@@ -1,14 +1,15 @@
 """Steps from the budget: what every arm will spend, before anything is trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablate.budget.flops import step_flops
 from ablate.budget.ledger import Ledger
 from ablate.data.mixture import Columns, Mixture
 from ablate.materials import Materials, build_mixture
-from ablate.model.build import build_encoders
-from ablate.recipe.arms import expand_arms
-from ablate.recipe.schema import Arm, Recipe
+from ablate.model.build import build_stream_encoders
+from ablate.recipe.arms import expand_arms, stream_encoders
+from ablate.recipe.schema import Arm, Recipe, without_media
 from encoders.base import Encoder
 
 TOLERANCE = 0.01
@@ -34,6 +35,8 @@ class Plan:
     executed_once: int
     """FLOPs really run beside the steps."""
     ledger: Ledger
+    libraries: dict[str, str]
+    """Package to version, of those that the arm's encoders come from."""
 
     def flops(self, steps: int) -> dict[str, int]:
         """Charged FLOPs of ``steps`` steps by component."""
@@ -48,6 +51,7 @@ class _Cost:
     executed_once: int
     mixture: Mixture
     parameters: dict[str, int]
+    libraries: dict[str, str]
 
 
 def plan_study(materials: Materials) -> list[Plan]:
@@ -58,50 +62,76 @@ def plan_study(materials: Materials) -> list[Plan]:
     """
     recipe = materials.recipe
     arms = expand_arms(recipe)
-    costs = {arm.name: _cost(materials, arm) for arm in arms}
+    # Built once for all arms: costs and sizes are the same whatever the weights.
+    encoders = build_stream_encoders(recipe, dict.fromkeys(name for arm in arms for name in arm.mixture), 0)
+    costs = {arm.name: _cost(materials, arm, encoders) for arm in arms}
     plans: dict[str, Plan] = {}
     for arm in arms:
         cost = costs[arm.name]
         steps = plans[arm.mirrors].steps if arm.mirrors else _steps(recipe, cost, costs[recipe.baseline])
         ledger = _ledger(materials, steps, cost)
-        plans[arm.name] = Plan(arm, steps, cost.charged, cost.once, cost.executed, cost.executed_once, ledger)
+        plans[arm.name] = Plan(
+            arm,
+            steps,
+            cost.charged,
+            cost.once,
+            cost.executed,
+            cost.executed_once,
+            ledger,
+            cost.libraries,
+        )
     _refuse_unmatched(recipe, plans)
     _refuse_unpaired(recipe, {name: cost.mixture.columns for name, cost in costs.items()})
     return list(plans.values())
 
 
-def _cost(materials: Materials, arm: Arm) -> _Cost:
-    """What one step of ``arm`` costs. A control is charged for the media it leaves out."""
+def _cost(materials: Materials, arm: Arm, built: Mapping[str, Encoder]) -> _Cost:
+    """What one step of ``arm`` costs. A control is charged for the media it leaves out.
+
+    Args:
+        built: the encoders of every stream.
+    """
     recipe = materials.recipe
+    encoders = _encoders_of(recipe, arm, built)
     mixture = build_mixture(materials, arm, recipe.seeds[0])
-    paid, paid_mixture = arm, mixture
+    paid, paid_mixture, paid_encoders = arm, mixture, encoders
     if arm.mirrors:
         paid = Arm(arm.mirrors, arm.mixture, recipe.arms[arm.mirrors].media_loss)
         paid_mixture = build_mixture(materials, paid, recipe.seeds[0])
+        paid_encoders = _encoders_of(recipe, paid, built)
     once = recipe.budget.encoder_cost == "once"
-    charged = _flops(materials, paid, paid_mixture, with_trunks=not once)
+    charged = _flops(materials, paid, paid_mixture, paid_encoders, with_trunks=not once)
     # Whoever pays, cached features are computed in one pass; what a control shows instead is encoded live.
     live = arm.control in ("noise", "blank")
-    executed = _flops(materials, arm, mixture, with_trunks=live)
+    executed = _flops(materials, arm, mixture, encoders, with_trunks=live)
     return _Cost(
         charged,
-        _trunk_flops(materials, paid) if once else {},
+        _trunk_flops(materials, paid_encoders) if once else {},
         sum(executed.values()),
-        0 if live else sum(_trunk_flops(materials, arm).values()),
+        0 if live else sum(_trunk_flops(materials, encoders).values()),
         mixture,
-        _parameters(materials, arm),
+        _parameters(materials, encoders),
+        {name: found for one in encoders.values() for name, found in one.library_versions().items()},
     )
 
 
-def _trunk_flops(materials: Materials, arm: Arm) -> dict[str, int]:
+def _encoders_of(recipe: Recipe, arm: Arm, built: Mapping[str, Encoder]) -> dict[str, Encoder]:
+    """Those of the encoders ``built`` that ``arm`` runs."""
+    streams = () if without_media(arm.control) else arm.mixture
+    names = (name for stream in streams for name in stream_encoders(stream, recipe.streams[stream]))
+    return {name: built[name] for name in names if name in built}
+
+
+def _trunk_flops(materials: Materials, encoders: Mapping[str, Encoder]) -> dict[str, int]:
     """FLOPs of one pass of every frozen encoder over its stream."""
-    recipe = materials.recipe
-    trunks = {name: one.trunk_flops_per_item() for name, one in build_encoders(recipe, arm, seed=0).items()}
+    trunks = {name: one.trunk_flops_per_item() for name, one in encoders.items()}
     items = {name: len(one) for media in materials.media.values() for name, one in media.decoded.items()}
     return {f"features/{name}": cost.total * items[name] for name, cost in trunks.items() if cost.total}
 
 
-def _flops(materials: Materials, arm: Arm, mixture: Mixture, *, with_trunks: bool) -> dict[str, int]:
+def _flops(
+    materials: Materials, arm: Arm, mixture: Mixture, encoders: Mapping[str, Encoder], *, with_trunks: bool
+) -> dict[str, int]:
     recipe, columns = materials.recipe, mixture.columns
     rows = columns.rows * columns.microbatches
     places = {
@@ -109,7 +139,6 @@ def _flops(materials: Materials, arm: Arm, mixture: Mixture, *, with_trunks: boo
         for source in mixture.media.values()
         for name, item in source.items.items()
     }
-    encoders = build_encoders(recipe, arm, seed=0)
     vocabulary = materials.tokenizer.vocabulary
     return step_flops(
         recipe.model,
@@ -122,10 +151,10 @@ def _flops(materials: Materials, arm: Arm, mixture: Mixture, *, with_trunks: boo
     )
 
 
-def _parameters(materials: Materials, arm: Arm) -> dict[str, int]:
+def _parameters(materials: Materials, encoders: Mapping[str, Encoder]) -> dict[str, int]:
     recipe = materials.recipe
     counted: dict[str, int] = {"backbone": backbone_parameters(recipe, materials.tokenizer.vocabulary)}
-    for name, encoder in build_encoders(recipe, arm, seed=0).items():
+    for name, encoder in encoders.items():
         counted[f"encoder/{name}"] = _trainable(encoder)
         counted[f"media_head/{name}"] = (recipe.model.width + 1) * encoder.target_width
     return counted

@@ -1,5 +1,7 @@
 """Build the model of one arm and seed, every part from a random stream of its own."""
 
+from collections.abc import Iterable
+
 from ablate.model.fusion import FusedModel
 from ablate.model.transformer import Transformer
 from ablate.recipe.arms import stream_encoders
@@ -18,10 +20,13 @@ def build_backbone(recipe: Recipe, vocabulary: int, seed: int) -> Transformer:
 def build_encoders(recipe: Recipe, arm: Arm, seed: int) -> dict[str, Encoder]:
     """An encoder for each modality of each media stream of ``arm``, by the name of `stream_encoders`; none
     for a control that encodes no media."""
+    return {} if without_media(arm.control) else build_stream_encoders(recipe, arm.mixture, seed)
+
+
+def build_stream_encoders(recipe: Recipe, streams: Iterable[str], seed: int) -> dict[str, Encoder]:
+    """An encoder for each modality of each media stream in ``streams``, the same whatever the others are."""
     encoders: dict[str, Encoder] = {}
-    if without_media(arm.control):
-        return encoders
-    for stream in arm.mixture:
+    for stream in streams:
         if recipe.streams[stream].modality == "text":
             continue
         for name, settings in stream_encoders(stream, recipe.streams[stream]).items():

@@ -31,6 +31,7 @@ QUANTITIES = {
     "unique_text_tokens": Quantity("unique text tokens", lambda ledger: ledger.unique_text_tokens),
     "text_epochs": Quantity("text epochs", lambda ledger: ledger.text_epochs, "decimal"),
     "caption_tokens": Quantity("caption tokens", lambda ledger: ledger.caption_tokens),
+    "repeated_tokens": Quantity("repeated tokens", lambda ledger: ledger.repeated_tokens),
     "media_positions": Quantity("media positions", lambda ledger: ledger.media_positions),
     "scored_positions": Quantity("scored positions", lambda ledger: ledger.scored_positions),
     "parameters": Quantity("parameters", lambda ledger: sum(ledger.parameters.values())),

@@ -8,6 +8,7 @@ from ablate.budget.plan import Plan
 from ablate.data.mixture import to_device
 from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_model
+from ablate.model.features import attach_zeros
 from ablate.train.device import device_type
 
 
@@ -15,22 +16,26 @@ def estimate_seconds(materials: Materials, plans: list[Plan]) -> dict[str, float
     """Seconds of training per arm: its FLOPs at the rate of the arm's own first microbatch.
 
     One forward and backward pass is timed on random weights, on one thread on CPU as the pool runs it;
-    nothing is updated. Arms that mirror another one take its rate.
+    nothing is updated. Frozen trunks do not run: a run reads their features from a cache. Controls take the
+    rate of the arm they mirror, but for `noise` and `blank`, whose media are made and encoded in the step.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if device_type() == "cpu" else threads)
     try:
         rates: dict[str, float] = {}
         for plan in plans:
-            name = plan.arm.mirrors or plan.arm.name
+            name = _timed_as(plan)
             if name not in rates:
                 rates[name] = _flops_per_second(materials, plan)
-        return {
-            plan.arm.name: plan.ledger.flops_executed / rates[plan.arm.mirrors or plan.arm.name]
-            for plan in plans
-        }
+        return {plan.arm.name: plan.ledger.flops_executed / rates[_timed_as(plan)] for plan in plans}
     finally:
         torch.set_num_threads(threads)
+
+
+def _timed_as(plan: Plan) -> str:
+    """The arm whose rate stands for that of ``plan``."""
+    own = plan.arm.mirrors is None or plan.arm.control in ("noise", "blank")
+    return plan.arm.name if own else str(plan.arm.mirrors)
 
 
 def _flops_per_second(materials: Materials, plan: Plan) -> float:
@@ -38,6 +43,7 @@ def _flops_per_second(materials: Materials, plan: Plan) -> float:
     device = torch.device(device_type())
     model = build_model(recipe, plan.arm, materials.tokenizer.vocabulary, recipe.seeds[0]).to(device)
     mixture = build_mixture(materials, plan.arm, recipe.seeds[0])
+    attach_zeros(model, mixture, media_loss=plan.arm.media_loss > 0)
     batch = to_device(mixture.step(0).microbatches[0], device)
     share = 1.0 / mixture.columns.microbatches
 

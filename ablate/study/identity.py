@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +12,11 @@ from ablate.budget.plan import Plan
 from ablate.data.content import hash_file
 from ablate.materials import Materials, build_columns
 from ablate.model.transformer import mlp_width
+from ablate.recipe.schema import without_media
 from ablate.train.device import device_type, is_compiled, precision
+from encoders.base import weights_file
 
-RUN_FORMAT = 1
+RUN_FORMAT = 2
 """Raised whenever training changes meaning, so that older runs are not taken for new ones."""
 
 _WITHOUT_EFFECT = {"checkpoint_every", "log_every", "loggers", "data_workers"}
@@ -59,7 +60,7 @@ def _by_content(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     return {
-        key: _weights_digest(value, Path(value).stat().st_mtime_ns)
+        key: _weights_digest(value, weights_file(value).stat().st_mtime_ns)
         if key == "weights" and value
         else _by_content(value)
         for key, value in settings.items()
@@ -69,13 +70,20 @@ def _by_content(settings: Any) -> Any:
 @functools.cache
 def _weights_digest(path: str, modified: int) -> str:
     """Digest of a file of weights, read once a process for each time it was ``modified``."""
-    return hash_file(Path(path))
+    return hash_file(weights_file(path))
 
 
 def used_digests(materials: Materials, plan: Plan) -> dict[str, str]:
-    """Digests of the tokenizer and of the streams that the arm reads."""
+    """Digests of the tokenizer, of the streams that the arm reads, and of its media as they are decoded.
+
+    The last, `decoded/<stream>`, follow the versions of the decoders; an arm that shows no media has none.
+    """
     names = ["tokenizer", *(f"stream/{name}" for name in plan.arm.mixture)]
-    return {name: materials.digests[name] for name in names}
+    digests = {name: materials.digests[name] for name in names}
+    if without_media(plan.arm.control):
+        return digests
+    media = [materials.media[name] for name in plan.arm.mixture if name in materials.media]
+    return digests | {f"decoded/{slot}": one.digest for each in media for slot, one in each.decoded.items()}
 
 
 def run_identity(materials: Materials, plan: Plan, seed: int) -> str:
@@ -88,5 +96,7 @@ def run_identity(materials: Materials, plan: Plan, seed: int) -> str:
         "torch": torch.__version__,
         "device": device_type(),
     }
+    if plan.libraries:
+        parts["libraries"] = plan.libraries
     text = json.dumps(parts, sort_keys=True, allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

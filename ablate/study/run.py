@@ -9,14 +9,13 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablate.budget.ledger import Ledger
 from ablate.budget.plan import Plan, plan_study
 from ablate.materials import Materials, build_mixture, prepare
 from ablate.model.build import build_encoders, build_model
 from ablate.model.features import attach_features
-from ablate.model.fusion import FusedModel
 from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import Transformer, weights_digest
 from ablate.recipe.load import recipe_digest
@@ -162,7 +161,7 @@ def _train_and_score(
     scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
-    notes = [*pretraining_notes(build_encoders(recipe, plan.arm, job.seed)), *notes]
+    notes = [*pretraining_notes(model.encoders), *notes]
     digests = (initial, weights_digest(model.backbone))
     record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
     write_record(record, folder / "record.json")
@@ -170,12 +169,12 @@ def _train_and_score(
     return record
 
 
-def pretraining_notes(encoders: Mapping[str, Encoder]) -> list[str]:
+def pretraining_notes(encoders: Mapping[str, Encoder] | nn.ModuleDict) -> list[str]:
     """What encoders saw before this run: one that read text before leaks language supervision."""
     return [
         f"the encoder of {name} was pretrained on {encoder.pretraining}"
         for name, encoder in encoders.items()
-        if encoder.pretraining
+        if isinstance(encoder, Encoder) and encoder.pretraining
     ]
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ablate.budget.plan import PlanError, expected_unique, plan_study
 from ablate.materials import Materials
+from ablate.model import build
 
 
 def test_every_pair_is_within_one_percent_of_the_budget(prepared: Callable[..., Materials]) -> None:
@@ -79,3 +80,17 @@ def test_expected_unique_text_is_exact_where_it_can_be(share: float, epochs: flo
 def test_an_arm_that_shares_no_text_with_the_baseline_is_refused(prepared: Callable[..., Materials]) -> None:
     with pytest.raises(PlanError, match=r"only, only.shuffled share no row of text with text"):
         plan_study(prepared("arms.only={mixture: {pictures: 1.0}, controls: [shuffled]}"))
+
+
+def test_encoders_are_built_once_for_all_arms_of_a_plan(
+    materials: Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, built = build.build_encoder, []
+
+    def counted(settings, width):  # type: ignore[no-untyped-def]
+        built.append(settings["name"])
+        return original(settings, width)
+
+    monkeypatch.setattr(build, "build_encoder", counted)
+    assert len(plan_study(materials)) == 4
+    assert built == ["patches"]

@@ -1,60 +1,33 @@
 """Features of a frozen encoder are computed once, and stand for what the encoder would have made."""
 
+import errno
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from frozen_patches import FrozenPatches
 from torch import Tensor, nn
 
+import ablate.data.decoded
 import encoders.registry
 from ablate.budget.plan import plan_study
+from ablate.data.errors import DataError
 from ablate.materials import Materials, build_mixture, prepare
 from ablate.model import features
 from ablate.model.build import build_model
 from ablate.model.features import attach_features, cached_features, frozen_digest
 from ablate.recipe.arms import expand_arms
 from ablate.recipe.load import load_recipe
-from encoders.base import Flops, linear_flops
-from encoders.patches import Patches
-
-
-class FrozenPatches(Patches):
-    """A linear trunk that is frozen, and a linear map that trains: the smallest encoder with features."""
-
-    seen = 0
-
-    def __init__(self, config, width):  # type: ignore[no-untyped-def]
-        super().__init__(config, width)
-        self.feature_width = width
-        self.output = nn.Linear(width, width, bias=False)
-        for weight in (self.project.weight, self.place):
-            weight.requires_grad_(False)
-
-    def features(self, media: Tensor) -> Tensor:
-        type(self).seen += len(media)
-        with torch.no_grad():
-            return Patches.forward(self, media)
-
-    def from_features(self, features: Tensor) -> Tensor:
-        tokens: Tensor = self.output(features)
-        return tokens
-
-    def forward(self, media: Tensor) -> Tensor:
-        return self.from_features(self.features(media))
-
-    def trunk_flops_per_item(self) -> Flops:
-        return Flops(linear_flops(self.tokens_per_item, self.target_width, self.width).forward, 0)
-
-    def flops_per_item(self) -> Flops:
-        own = linear_flops(self.tokens_per_item, self.width, self.width, input_gradient=False)
-        return self.trunk_flops_per_item() + own
+from encoders.registry import build_encoder
 
 
 @pytest.fixture
 def frozen(tiny_file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.setattr(FrozenPatches, "seen", 0)
-    monkeypatch.setitem(encoders.registry.ENCODERS, "frozen", f"{__name__}:FrozenPatches")
+    monkeypatch.setitem(encoders.registry.ENCODERS, "frozen", "frozen_patches:FrozenPatches")
 
     def prepared(*overrides: str) -> Materials:
         own = "streams.pictures.encoder={name: frozen, image_size: 32, patch_size: 16}"
@@ -131,6 +104,105 @@ def test_other_frozen_weights_are_other_features_and_trained_ones_are_not(frozen
     with torch.no_grad():
         encoder.project.weight.add_(1.0)
     assert frozen_digest(encoder) != before
+
+
+def test_texts_and_the_place_of_weights_are_no_part_of_the_key(frozen, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    built(frozen(), tmp_path)
+    seen = FrozenPatches.seen
+    other = frozen("streams.pictures.captions_field=other")
+    assert other.digests["stream/pictures"] != frozen().digests["stream/pictures"]
+    built(other, tmp_path)
+    assert FrozenPatches.seen == seen
+    encoder = built(frozen(), tmp_path)[0].encoders["pictures"]
+    keys = set()
+    for weights in ("/home/a/tower.pt", "/home/b/tower.pt"):
+        encoder.config = WithWeights(weights, {"name": "inner", "weights": weights})
+        keys.add(frozen_digest(encoder))
+    encoder.config = WithWeights("/home/a/tower.pt", {"name": "other"})
+    assert len(keys) == 1
+    assert frozen_digest(encoder) not in keys
+
+
+@dataclass(frozen=True)
+class WithWeights:
+    """Settings that name files of weights."""
+
+    weights: str
+    encoder: dict[str, str]
+
+
+def test_other_media_another_decoder_or_device_are_other_features(frozen, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    materials = frozen()
+    decoded = materials.media["pictures"].decoded["pictures"]
+    model, _ = built(materials, tmp_path)
+    before = decoded.values_digest()
+    with monkeypatch.context() as changed:
+        changed.setattr(ablate.data.decoded, "version", lambda name: "999")
+        assert decoded.values_digest() != before
+    changed_items = replace(decoded._items, digest=decoded._items.digest[::-1])
+    with monkeypatch.context() as changed:
+        changed.setattr(decoded, "_items", changed_items)
+        assert decoded.values_digest() != before
+    assert decoded.values_digest() == before
+    with torch.device("meta"):
+        meta = build_encoder(materials.recipe.streams["pictures"].encoder, 32)
+    monkeypatch.setattr(features, "frozen_digest", lambda encoder: "same")
+    monkeypatch.setattr(features, "_compute", lambda encoder, decoded, folder, shape: None)
+    folders = set()
+    for encoder in (model.encoders["pictures"], meta):
+        with pytest.raises(DataError, match="damaged") as refused:  # nothing was computed
+            cached_features(encoder, decoded, tmp_path / "devices")
+        folders.add(str(refused.value).split(":")[0])
+    assert len(folders) == 2
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do(frozen, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    materials = frozen()
+    encoder = built(materials, tmp_path)[0].encoders["pictures"]
+
+    def full(media: Tensor) -> Tensor:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(encoder, "features", full)
+    with pytest.raises(DataError, match=r"the disk is full.*free some space"):
+        cached_features(encoder, materials.media["pictures"].decoded["pictures"], tmp_path / "full")
+
+
+def test_dropout_of_a_trunk_is_not_kept_in_the_cache(frozen, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    materials = frozen()
+    decoded = materials.media["pictures"].decoded["pictures"]
+    encoder = built(materials, tmp_path)[0].encoders["pictures"]
+    encoder.dropout = nn.Dropout(0.5)
+    encoder.kept = nn.Dropout(0.5).eval()
+    plain = encoder.features
+
+    def dropped(media: Tensor) -> Tensor:
+        kept: Tensor = encoder.dropout(plain(media))
+        return kept
+
+    monkeypatch.setattr(encoder, "features", dropped)
+    assert encoder.training
+    indices = np.arange(len(decoded))
+    one = cached_features(encoder, decoded, tmp_path / "dropped").get(indices)[0]
+    assert np.array_equal(one, cached_features(encoder, decoded, tmp_path).get(indices)[0])
+    assert (encoder.training, encoder.dropout.training, encoder.kept.training) == (True, True, False)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "under frames"])
+def test_features_in_a_step_under_autocast_are_those_of_the_cache(frozen, wrapped: bool) -> None:  # type: ignore[no-untyped-def]
+    settings = {"name": "frozen", "image_size": 32, "patch_size": 16}
+    frozen()
+    if wrapped:
+        settings = {"name": "frames", "frames": 2, "every": 2, "encoder": settings}
+    encoder = build_encoder(settings, 32)
+    media = torch.randint(0, 256, (3, *encoder.spec.shape), dtype=torch.uint8)
+    plain = encoder.features(media)
+    with torch.autocast("cpu", torch.bfloat16):
+        live, whole = encoder.features(media), encoder(media)
+        rest = encoder.from_features(plain)
+    assert live.dtype == torch.float32
+    assert torch.equal(live, plain)
+    assert torch.equal(whole, rest)
 
 
 def test_noise_has_no_cached_features(frozen, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -34,6 +34,15 @@ def test_every_quantity_stands_beside_the_matched_one():
     assert found["text"]["matched quantity off by"] == "–"
 
 
+def test_text_that_a_control_read_again_stands_in_the_table():
+    records = [run("text", 0, {}), run("image.repeat_text", 0, {}, spent=ledger(repeated_tokens=1_234))]
+    found = index_runs(records)
+    table, machine = (rows(make(found, header(records))) for make in (compute_table, compute_rows))
+    assert table["image.repeat_text"]["repeated tokens"] == "1,234"
+    assert table["text"]["repeated tokens"] == "0"
+    assert machine["image.repeat_text"]["repeated_tokens_max"] == 1_234
+
+
 def test_a_range_is_printed_only_where_seeds_differ():
     records = [run("text", seed, {}, spent=ledger(wall_seconds=10.0 + seed)) for seed in (0, 1, 2)]
     found = rows(compute_table(index_runs(records), header(records)))["text"]

@@ -1,0 +1,53 @@
+"""What the plan's tables say where a recipe asks for it, and leave out where it does not."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from frozen_patches import FrozenPatches
+
+import encoders.registry
+from ablate.budget.plan import plan_study
+from ablate.materials import Materials
+from ablate.show import _count, show_plans
+
+ROW = r"│ ([\w.]+) +" + 9 * r"│ +(\S+(?: \w+)?) +" + "│"
+"""A line of the plan's first table with a tenth column."""
+
+
+def printed(materials: Materials, capsys: pytest.CaptureFixture[str]) -> str:
+    plans = plan_study(materials)
+    show_plans(materials.recipe, plans, {plan.arm.name: 1.0 for plan in plans}, 1)
+    return capsys.readouterr().out
+
+
+def test_text_that_is_repeated_has_a_column_where_an_arm_repeats_some(
+    prepared: Callable[..., Materials], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "again" not in printed(prepared(), capsys)
+    materials = prepared("arms.image.controls=[repeat_text]")
+    plan = plan_study(materials)[-1]
+    assert plan.ledger.repeated_tokens > 0
+    shown = printed(materials, capsys)
+    assert "again" in shown
+    rows = {cells[0]: cells[1:] for cells in re.findall(ROW, shown)}
+    assert rows["image.repeat_text"][4] == _count(plan.ledger.repeated_tokens)
+    assert rows["text"][4] == "0"
+
+
+def test_what_is_charged_once_is_said_beside_the_cost_of_a_step(
+    prepared: Callable[..., Materials],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert FrozenPatches.feature_width == 0
+    monkeypatch.setitem(encoders.registry.ENCODERS, "frozen", "frozen_patches:FrozenPatches")
+    frozen = "streams.pictures.encoder.name=frozen"
+    assert "charged once" not in printed(prepared(frozen), capsys)
+    materials = prepared(frozen, "budget.encoder_cost=once")
+    once = next(plan for plan in plan_study(materials) if plan.arm.name == "image").flops_once
+    said = f"image {_count(once['features/pictures'])} (features/pictures)"
+    shown = " ".join(printed(materials, capsys).split())
+    assert "FLOPs charged once, beside the steps:" in shown
+    assert said in shown
+    assert "text " not in shown.split("FLOPs charged once")[1].split(".")[0]
