@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stats": {"record"},
     "report": {"record", "budget.ledger", "stats"},
     "study": {"record", "recipe", "data", "materials", "model", "budget", "budget.ledger", "train", "report"},
-    "bench": {"seeding", "recipe", "data", "model", "budget", "train"},
+    "bench": {"seeding", "recipe", "data", "materials", "model", "budget", "train"},
 }
 """Room to the rooms it may import. The command line (`cli`, `show`) may import all of them.
 

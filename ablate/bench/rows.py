@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from ablate.bench.data import Measurement
+from ablate.bench.measurement import Measurement
 from ablate.bench.tokens import draw_tokens
 from ablate.data.mixture import Columns, Mixture
 from ablate.data.text_rows import TextRows
@@ -13,7 +13,7 @@ TOKEN_RATE = 3_000_000.0
 
 
 def measure_rows(folder: Path, seconds: float) -> list[Measurement]:
-    """Text positions a second of finished steps (packed, labelled, digested, as tensors), one process.
+    """Text positions a second of processor time, of finished steps (packed, labelled, digested, as tensors).
 
     Args:
         folder: an existing folder for the token file.
@@ -31,9 +31,9 @@ def measure_rows(folder: Path, seconds: float) -> list[Measurement]:
 
 def _positions_per_second(mixture: Mixture, seconds: float) -> float:
     mixture.step(0)  # the epoch's order is drawn here, once
-    began = time.monotonic()
+    began = time.thread_time()
     positions, number = 0, 1
-    while time.monotonic() - began < seconds:
+    while time.thread_time() - began < seconds:
         positions += mixture.step(number).counts.positions
         number += 1
-    return positions / (time.monotonic() - began)
+    return positions / (time.thread_time() - began)

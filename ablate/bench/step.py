@@ -2,14 +2,13 @@
 
 import statistics
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from ablate.bench.data import Measurement
+from ablate.bench.measurement import Measurement
+from ablate.bench.timing import WARM_UP, StepBench, clock, steps_per_second, wait
 from ablate.bench.tokens import draw_tokens
 from ablate.budget.flops import step_flops
 from ablate.data.batch import UNSCORED, Batch
@@ -17,28 +16,10 @@ from ablate.data.mixture import Columns, Mixture, to_device
 from ablate.data.text_rows import TextRows
 from ablate.model.fusion import FusedModel
 from ablate.model.transformer import Transformer
-from ablate.recipe.schema import ModelConfig, TrainConfig
+from ablate.recipe.schema import TrainConfig
 from ablate.seeding import seeded_init
 from ablate.train.device import device_type
-from ablate.train.fit import fit
 from ablate.train.optim import build_optimizer
-
-
-@dataclass(frozen=True)
-class StepBench:
-    """What is timed."""
-
-    layers: int = 6
-    width: int = 384
-    heads: int = 6
-    context_length: int = 256
-    vocabulary: int = 8192
-    rows: int = 8
-    steps: int = 12
-    """Steps of one measurement."""
-    rounds: int = 3
-    """Measurements of each side, in turns."""
-    threads: int = 1
 
 
 def measure_step(shape: StepBench) -> list[Measurement]:
@@ -49,9 +30,6 @@ def measure_step(shape: StepBench) -> list[Measurement]:
     median over the rounds.
     """
     torch.set_num_threads(shape.threads)
-    config = ModelConfig(
-        layers=shape.layers, width=shape.width, heads=shape.heads, context_length=shape.context_length
-    )
     framework, bare, plain = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         drawn = draw_tokens(Path(folder) / "tokens.bin", 2_000_000, shape.vocabulary)
@@ -59,16 +37,15 @@ def measure_step(shape: StepBench) -> list[Measurement]:
         mixture = Mixture(
             Columns({"text": shape.rows}, ("text",), 1, "flops"), {"text": text}, {}, shape.context_length
         )
-        for number in range(shape.rounds):
-            # A folder of its own: a run that finds its last checkpoint trains nothing.
-            place = Path(folder) / str(number)
-            place.mkdir()
-            framework.append(_framework(shape, config, mixture, place))
-            bare.append(_bare(shape, config, mixture, masked=True))
-            plain.append(_bare(shape, config, mixture, masked=False))
+        config = TrainConfig(rows=shape.rows, log_every=10)
+        for _ in range(shape.rounds):
+            rate = steps_per_second(_model(shape), mixture, config, shape.steps)
+            framework.append(rate * shape.positions)
+            bare.append(_bare(shape, mixture, masked=True))
+            plain.append(_bare(shape, mixture, masked=False))
     reference = statistics.median(bare)
-    flops = sum(step_flops(config, shape.vocabulary, shape.rows, {}, {}, media_loss=False).values())
-    per_position = flops / (shape.rows * shape.context_length)
+    flops = sum(step_flops(shape.model, shape.vocabulary, shape.rows, {}, {}, media_loss=False).values())
+    per_position = flops / shape.positions
     return [
         Measurement("framework", statistics.median(framework), "positions/s", reference),
         Measurement("bare loop", reference, "positions/s", reference),
@@ -77,53 +54,27 @@ def measure_step(shape: StepBench) -> list[Measurement]:
     ]
 
 
-def _model(shape: StepBench, config: ModelConfig) -> FusedModel:
+def _model(shape: StepBench) -> FusedModel:
     with seeded_init(0, "init/backbone"):
-        backbone = Transformer(config, shape.vocabulary)
+        backbone = Transformer(shape.model, shape.vocabulary)
     return FusedModel(backbone, {}, media_loss=False, seed=0)
 
 
-def _framework(shape: StepBench, config: ModelConfig, mixture: Mixture, folder: Path) -> float:
-    seen: list[tuple[float, int]] = []
-
-    class Timed(Mixture):
-        """Notes when each step is asked for."""
-
-        def step(self, number: int, rank: int = 0, ranks: int = 1):  # type: ignore[no-untyped-def]
-            seen.append((time.monotonic(), number))
-            return super().step(number, rank, ranks)
-
-    timed = Timed(mixture.columns, mixture.text, mixture.media, mixture.context_length)
-    warm = 3
-    result = fit(
-        _model(shape, config),
-        timed,
-        TrainConfig(rows=shape.rows, log_every=10),
-        steps=shape.steps + warm,
-        media_loss=0.0,
-        flops_per_step=1,
-        folder=folder,
-    )
-    assert result.account.steps == shape.steps + warm
-    # Lightning fetches one step ahead, so the gaps between fetches are the lengths of whole steps.
-    (began, _), (ended, _) = seen[warm], seen[-1]
-    return (len(seen) - 1 - warm) * shape.rows * shape.context_length / (ended - began)
-
-
-def _bare(shape: StepBench, config: ModelConfig, mixture: Mixture, *, masked: bool) -> float:
+def _bare(shape: StepBench, mixture: Mixture, *, masked: bool) -> float:
+    """Positions a second of the bare loop."""
     device = torch.device(device_type())
-    model = _model(shape, config).backbone.to(device)
+    model = _model(shape).backbone.to(device)
     optimizer = build_optimizer(model, TrainConfig())
     forward = torch.compile(model) if device.type == "cuda" else model
     batch = to_device(mixture.step(0).microbatches[0], device)
-    warm, began = 3, 0.0
-    for step in range(shape.steps + warm):
-        if step == warm:
-            _wait(device)
-            began = time.monotonic()
+    now, began = clock(), 0.0
+    for step in range(shape.steps + WARM_UP):
+        if step == WARM_UP:
+            wait()
+            began = now()
         _bare_step(forward, optimizer, batch, device, masked)
-    _wait(device)
-    return shape.steps * shape.rows * shape.context_length / (time.monotonic() - began)
+    wait()
+    return shape.steps * shape.positions / (now() - began)
 
 
 def _bare_step(
@@ -140,8 +91,3 @@ def _bare_step(
     loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
