@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from recipe_shards import write_recipe_shards
 
 from ablate.data.planted import write_planted_world
 from ablate.materials import Materials, prepare
@@ -80,7 +81,8 @@ def materials(prepared: Callable[..., Materials]) -> Materials:
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out as `recipes/text_vs_image.yaml` expects, filled from the planted world."""
+    """A folder laid out as the recipes `text_vs_*` expect: text and pictures of the planted world, and small
+    sounds, clips and recordings."""
     root = tmp_path_factory.mktemp("shards")
     world = root / "world"
     write_planted_world(PlantedConfig(entities=264, images_per_entity=1, documents=300), world)
@@ -99,4 +101,5 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.writelines(json.dumps(pair) + "\n" for pair in pairs)
     with gzip.open(root / "tasks/wordnet_hypernyms.jsonl.gz", "wb") as out:
         out.write((world / "questions.jsonl").read_bytes())
+    write_recipe_shards(root)
     return root

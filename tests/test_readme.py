@@ -5,10 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from recipe_shards import write_pictures_folder
+
+from ablate.materials import Materials, build_mixture
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,6 +29,7 @@ SMALLER = {
         "tokenizer.vocabulary=512",
         "streams.pictures.encoder.image_size=32",
     ],
+    "both.yaml": ["seeds=[0,1]", "train.rows=8", "model.layers=1", "model.width=32", "model.heads=2"],
 }
 """Overrides that shrink what the README runs at full size."""
 
@@ -49,8 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
         if item.name != "fresh":
             (place / "results" / "quickstart" / item.name).symlink_to(item)
     (place / "shards").symlink_to(shards)
-    (recipe,) = blocks("yaml")
-    (place / "mine.yaml").write_text(recipe, encoding="utf-8")
+    for name, recipe in zip(("mine.yaml", "both.yaml"), blocks("yaml"), strict=True):
+        (place / name).write_text(recipe, encoding="utf-8")
+    write_pictures_folder(place / "photos")
     return place
 
 
@@ -63,20 +69,97 @@ def test_the_first_screen_is_the_two_commands() -> None:
     assert [line.split()[:2] for line in commands()[:2]] == [["make", "demo"], ["make", "test"]]
 
 
+def shown(name: str) -> list[str]:
+    """The lines of the output that the README shows between `<!-- name -->` and `<!-- /name -->`."""
+    (block,) = re.findall(rf"<!-- {name} -->\n```\n(.*?)```\n<!-- /{name} -->", README, flags=re.S)
+    return [line.rstrip() for line in block.splitlines() if line.strip()]
+
+
+def printed(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+ALONE = [line for line in commands() if line.startswith("ablate") and not line.startswith("ablate data")]
+"""Commands that need none of those before them."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("ablate")])
+@pytest.mark.parametrize("line", ALONE)
 def test_a_command_of_the_readme_works(line: str, folder: Path) -> None:
     program, *words = shlex.split(line)
     assert program == "ablate"
-    if words[0] == "run" or words[:2] == ["plan", "mine.yaml"]:
+    if words[0] == "run" or (words[0] == "plan" and words[1] in SMALLER):
         words += SMALLER[words[1]]
-    if words[:2] == ["bench", "step"]:
+    if words[:2] in (["bench", "step"], ["bench", "media"]):
         words += ["--layers", "1", "--width", "64", "--heads", "2", "--steps", "2", "--rounds", "2"]
     if words[:2] == ["bench", "data"]:
         words += ["--seconds", "0.1"]
     done = run([sys.executable, "-m", "ablate.cli", *words], folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_a_folder_of_photographs_becomes_the_shard_that_the_readme_shows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablate.cli import main
+
+    monkeypatch.chdir(folder)
+    said = []
+    for line in (line for line in commands() if line.startswith("ablate data")):
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        said.append(capsys.readouterr().out)
+    packed, held = said
+    assert printed(packed) == shown("import")
+    assert "shards/mine/photos-000000.tar" in held
+    assert "a wall, a cat" in (folder / "samples.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("ending", ["txt", "json", "jsonl", "tsv"])
+def test_captions_are_read_wherever_the_readme_says_they_may_be(ending: str, tmp_path: Path) -> None:
+    import json
+
+    from ablate.shards.gather import GatherOptions
+    from ablate.shards.importer import import_folder
+
+    photos = tmp_path / "photos"
+    write_pictures_folder(photos)
+    (photos / "captions.csv").unlink()
+    for number, photo in enumerate(sorted(photos.iterdir())):
+        line = {"file_name": photo.name, "caption": f"caption {number}"}
+        if ending == "txt":
+            photo.with_suffix(".txt").write_text(line["caption"])
+        elif ending == "json":
+            photo.with_suffix(".json").write_text(json.dumps({"captions": [line["caption"]]}))
+        else:
+            with (tmp_path / f"captions.{ending}").open("a") as out:
+                head = "" if ending == "jsonl" or number else "file_name\tcaption\n"
+                out.write(
+                    f"{json.dumps(line)}\n" if ending == "jsonl" else head + "\t".join(line.values()) + "\n"
+                )
+    given = None if ending in ("txt", "json") else tmp_path / f"captions.{ending}"
+    assert import_folder(photos, tmp_path / "out", GatherOptions(captions=given)).captions == 3
+
+
+def test_the_encoders_of_the_readme_are_those_that_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    from ablate.show import show_encoders
+
+    show_encoders()
+    assert printed(capsys.readouterr().out) == shown("encoders")
+
+
+def test_the_readme_names_every_medium_and_every_control() -> None:
+    from ablate.data.controls import KEEPS_AND_CHANGES
+    from ablate.data.media import MEDIA
+
+    section = README.partition("## Modalities")[2].partition("\n## ")[0]
+    for modality, extensions in MEDIA.items():
+        (row,) = re.findall(rf"^\| {modality} \|(.*)$", section, flags=re.M)
+        assert all(f"`{extension}`" in row for extension in extensions if extension != "jpeg")
+    assert all(f"`{control}`" in section for control in KEEPS_AND_CHANGES)
 
 
 @pytest.mark.slow
@@ -104,13 +187,15 @@ def test_the_table_on_the_first_screen_is_the_committed_one() -> None:
     header = read_header(study)
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(summary_table(render(header, load_records(study, header))))
-    shown = re.search(r"<!-- demo -->\n```\n(.*?)```", README, flags=re.S)
-    assert shown
-    printed = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
-    assert [line.rstrip() for line in shown[1].splitlines()][: len(printed)] == printed
+    table = printed(console.export_text())
+    assert shown("demo")[: len(table)] == table
 
 
-def test_the_encoder_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_encoder_of_the_readme_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Callable[..., Materials]
+) -> None:
+    from ablate.budget.plan import plan_study
+    from ablate.model.build import build_model
     from encoders import registry
 
     (source,) = blocks("python")
@@ -118,10 +203,18 @@ def test_the_encoder_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(registry.ENCODERS, "mean_colour", "mean_colour:MeanColour")
     encoder = registry.build_encoder({"name": "mean_colour"}, width=16)
-    images = torch.zeros(2, *encoder.item_shape, dtype=torch.uint8)
+    images = torch.zeros(2, *encoder.spec.shape, dtype=torch.uint8)
     assert encoder(images).shape == (2, 1, 16)
     assert encoder.targets(images).shape == (2, 1, 3)
     assert encoder.flops_per_item().total == 2 * 2 * 3 * 16
+    # A recipe that names it is planned, and a batch of it goes through the model and back.
+    named = ("streams.pictures.encoder.name=mean_colour", "streams.pictures.encoder.patch_size=null")
+    materials = prepared(*named)
+    plan = next(plan for plan in plan_study(materials) if plan.arm.name == "image")
+    model = build_model(materials.recipe, plan.arm, materials.tokenizer.vocabulary, 0)
+    sums = model(build_mixture(materials, plan.arm, 0).step(0).microbatches[0])
+    (sums.text + sums.media).backward()
+    assert all(weight.grad is not None for weight in model.encoders.parameters())
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

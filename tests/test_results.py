@@ -16,6 +16,9 @@ RESULTS = Path(__file__).parents[1] / "results"
 RECIPES = RESULTS.parent / "recipes"
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.json"))
 PLANTED = [path for path in STUDIES if path.name.startswith("quickstart")]
+ALL = RESULTS / "planted_all"
+MODALITIES = ("image", "audio", "video", "sensor")
+CONTROLS = ("captions_only", "captions_only_refill", "shuffled", "noise", "blank", "repeat_text")
 
 
 def records(study: Path) -> list[RunRecord]:
@@ -23,7 +26,9 @@ def records(study: Path) -> list[RunRecord]:
 
 
 def test_the_studies_of_the_readme_are_there() -> None:
-    assert {"quickstart", "quickstart_two_thirds", "text_vs_image_cpu"} <= {path.name for path in STUDIES}
+    assert {"quickstart", "quickstart_two_thirds", "planted_all", "text_vs_image_cpu"} <= {
+        path.name for path in STUDIES
+    }
 
 
 def test_the_quickstart_has_half_its_budget_to_spare() -> None:
@@ -55,6 +60,51 @@ def test_the_instrument_sees_nothing_where_there_is_nothing(study: Path) -> None
     assert {score.items for score in scores} == {256}
     low, high = chance_interval(256, 1 / 8, len(scores))
     assert all(low <= score.value <= high for score in scores)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_every_modality_teaches_on_every_seed_what_it_alone_shows(modality: str) -> None:
+    found = answered(modality)
+    assert min(found[modality]) >= 0.7
+    assert len(found[modality]) == len(read_header(ALL).seeds) >= 3
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_no_control_of_a_modality_teaches_what_it_shows(modality: str) -> None:
+    """Bonferroni over the placebo runs and the text runs of all four modalities."""
+    found = answered(modality)
+    placebos = ["text", *(f"{modality}.{control}" for control in CONTROLS)]
+    low, high = chance_interval(256, 1 / 8, sum(len(found[name]) for name in placebos) * len(MODALITIES))
+    assert {name: found[name] for name in placebos if not low <= min(found[name])} == {}
+    assert {name: found[name] for name in placebos if not max(found[name]) <= high} == {}
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_no_modality_teaches_what_another_shows(modality: str) -> None:
+    found = answered(modality)
+    others = [name for name in MODALITIES if name != modality]
+    low, high = chance_interval(256, 1 / 8, sum(len(found[name]) for name in others) * len(MODALITIES))
+    for name in others:
+        assert all(low <= value <= high for value in found[name]), name
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_modality_with_all_its_controls_takes_less_than_a_quarter_of_an_hour(modality: str) -> None:
+    """On 2 CPU cores, two single-thread runs at a time, text runs included; `wall_seconds` is training."""
+    arms = {"text", modality, *(f"{modality}.{control}" for control in CONTROLS)}
+    seconds = [record.spent.wall_seconds for record in records(ALL) if record.arm in arms]
+    assert len(seconds) == len(arms) * len(read_header(ALL).seeds)
+    assert sum(seconds) / 2 < 15 * 60
+
+
+def answered(modality: str) -> dict[str, list[float]]:
+    """Arm to the share of right answers about what only ``modality`` shows, by seed."""
+    found: dict[str, list[float]] = {}
+    for record in records(ALL):
+        score = record.scores[f"planted_{modality}/accuracy"]
+        assert score.items == 256
+        found.setdefault(record.arm, []).append(score.value)
+    return found
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
