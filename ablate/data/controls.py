@@ -126,7 +126,8 @@ def kin(labels: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
         labels: one array or more, uint64[samples] each: content digests of a modality, for instance.
 
     Returns:
-        int64[samples]: the number of each sample's group.
+        int64[samples]: the number of each sample's group, in the order of their least label in the first
+        array, so that it does not depend on the order of the samples.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -140,8 +141,11 @@ def kin(labels: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
         total += int(label.max(initial=-1)) + 1
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(len(row), dtype=np.int8), (row, column)), shape=(total, total))
-    group: NDArray[np.int64] = connected_components(graph, directed=False)[1][:count].astype(np.int64)
-    return np.unique(group, return_inverse=True)[1]
+    component = connected_components(graph, directed=False)[1][:count]
+    least = np.full(count, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, component, labels[0])
+    group: NDArray[np.int64] = np.unique(least[component], return_inverse=True)[1]
+    return group
 
 
 def derangement(

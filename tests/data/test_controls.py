@@ -57,3 +57,8 @@ def test_clipped_noise_has_the_moments_asked_for(mean: float, share: float) -> N
     drawn = np.clip(np.random.default_rng(0).normal(centre[0], scale[0], 200_000), 0, 255)
     assert drawn.mean() == pytest.approx(mean, abs=0.02 * std + 0.02)
     assert drawn.std() == pytest.approx(std, rel=0.03)
+
+
+def test_groups_of_kin_follow_the_media_whatever_their_order() -> None:
+    digests = np.asarray([9, 3, 3, 7], dtype=np.uint64)
+    assert kin([digests]).tolist() == [2, 0, 0, 1]
