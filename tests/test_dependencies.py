@@ -47,7 +47,7 @@ def declared(*extras: str) -> set[str]:
 def test_everything_that_is_imported_is_a_dependency() -> None:
     assert imported("ablate") | imported("encoders") <= declared("tensorboard")
     assert imported("tests") <= declared("test", "tensorboard")
-    assert {"torch", "av", "soundfile", "pillow"} <= imported("ablate")
+    assert {"torch", "av", "soundfile", "pillow", "webdataset"} <= imported("ablate")
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -1,13 +1,11 @@
 """Pack a folder of media with captions into WebDataset shards, the same bytes from the same files."""
 
 import contextlib
-import io
 import json
 import re
 import shutil
-import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +118,9 @@ def _pack(
     see: Callable[[int, int], object],
 ) -> int:
     """Write the shards 0, 1, ... into ``partial``; how many there are."""
+    # Imported here because it imports torch.
+    from webdataset import TarWriter
+
     shards = 0
     with contextlib.ExitStack() as opened:
         for done, source in enumerate(sources, start=1):
@@ -128,11 +129,13 @@ def _pack(
                 if imported.samples % options.per_shard == 0:
                     opened.close()
                     path = partial / f"{shards:06d}.tar"
-                    tar = opened.enter_context(tarfile.open(path, "x", format=tarfile.PAX_FORMAT))
+                    file = opened.enter_context(path.open("xb"))
+                    # No owner or time of this machine goes into the shard.
+                    anonymous = {"user": "", "group": "", "mode": 0o644, "mtime": 0}
+                    tar = opened.enter_context(TarWriter(file, encoder=False, **anonymous))
                     shards += 1
                 _count(source, imported)
-                for name, data in members:
-                    _add(tar, name, data)
+                tar.write({"__key__": source.key, **members})
             see(done, len(sources))
     if not imported.samples:
         raise DataError(f"{folder}: not one sample decodes; {imported.skipped[0]}")
@@ -148,9 +151,9 @@ def _count(source: Source, imported: Imported) -> None:
 
 def _members(
     folder: Path, source: Source, options: ShardOptions, imported: Imported
-) -> list[tuple[str, bytes]] | None:
-    """Names and bytes of a sample; None if it is skipped."""
-    members = []
+) -> dict[str, bytes] | None:
+    """Extension to bytes of a sample; None if it is skipped."""
+    members = {}
     for name in source.media:
         data = (folder / name).read_bytes()
         if options.decode:
@@ -159,8 +162,8 @@ def _members(
             except DataError as error:
                 _skip(f"{folder / name}: {error}", options, imported)
                 return None
-        members.append((f"{source.key}.{extension_of(name)}", data))
-    return [*members, *_texts(source)]
+        members[extension_of(name)] = data
+    return members | _texts(source)
 
 
 def _rate(metadata: dict[str, Any]) -> float | None:
@@ -175,20 +178,12 @@ def _skip(problem: str, options: ShardOptions, imported: Imported) -> None:
         raise DataError(f"{problem}. Nothing was written{allowed}; mend the file or raise --max-skips")
 
 
-def _texts(source: Source) -> Iterator[tuple[str, bytes]]:
+def _texts(source: Source) -> dict[str, bytes]:
     captions = {"captions": source.captions} if source.captions else {}
     names: str | list[str] = source.media[0] if len(source.media) == 1 else source.media
     described = {"source": names, **source.metadata, **captions}
-    if source.captions:
-        yield f"{source.key}.txt", source.captions[0].encode()
-    yield f"{source.key}.json", json.dumps(described, sort_keys=True).encode()
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    # A TarInfo of its own has mtime 0, owner 0 and mode 0644: nothing of the machine goes into the shard.
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    tar.addfile(entry, io.BytesIO(data))
+    first = {"txt": source.captions[0].encode()} if source.captions else {}
+    return first | {"json": json.dumps(described, sort_keys=True).encode()}
 
 
 def _publish(partial: Path, out: Path, name: str, count: int) -> list[Path]:

@@ -83,6 +83,8 @@ def fit(
         # Lightning advises more loader workers whatever the rows cost; the recipe decides.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # Frozen trunks are in eval mode by design.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         try:
             trainer.fit(
                 module,

@@ -68,13 +68,13 @@ def test_what_is_imported_is_what_open_media_reads(tmp_path, kind, files):
         assert samples.texts(number) == [f"It is {name}."]
 
 
-def test_a_sample_is_medium_first_caption_and_json(tmp_path):
+def test_a_sample_is_medium_first_caption_and_json_beside_one_another(tmp_path):
     (shard,) = packed(tmp_path, SOUND).shards
     assert shard == tmp_path / "out" / "x-000000.tar"
     members = members_of(shard)
     assert list(members) == [
-        "cats__tom_v1.png", "cats__tom_v1.txt", "cats__tom_v1.json",
-        "dogs__rex.jpg", "dogs__rex.txt", "dogs__rex.json",
+        "cats__tom_v1.json", "cats__tom_v1.png", "cats__tom_v1.txt",
+        "dogs__rex.jpg", "dogs__rex.json", "dogs__rex.txt",
     ]  # fmt: skip
     assert members["dogs__rex.jpg"] == SOUND["dogs/rex.jpg"]
     assert members["dogs__rex.txt"] == b"Rex, a dog."
