@@ -14,8 +14,8 @@ from ablate.recipe.schema import ArmConfig, Modality, Recipe, StreamConfig
 
 STUDY_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}"
 PART_NAME = r"[A-Za-z0-9_-]{1,100}"
-MEDIA_MODALITIES = tuple(name for name in get_args(Modality) if name != "text")
 """Streams, arms and tasks. Without dots: `<arm>.<control>` names a control, `a.b=1` an override."""
+MEDIA_MODALITIES = tuple(name for name in get_args(Modality) if name != "text")
 BYTES = 256
 """A byte-level vocabulary holds every byte."""
 
