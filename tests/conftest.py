@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from recipe_shards import write_recipe_shards
 
 from ablate.data.planted import write_planted_world
 from ablate.materials import Materials, prepare
 from ablate.recipe.load import load_recipe
 from ablate.recipe.schema import PlantedConfig, Recipe
+
+# How long an example takes says something about the machine, not about the claim.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 TINY = """
 # A study small enough to train in a second.

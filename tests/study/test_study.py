@@ -198,7 +198,7 @@ def command(recipe: Path, done: Done, folder: Path, *overrides: str) -> list[str
 
 @pytest.mark.slow
 def test_killed_in_mid_run_it_ends_in_the_same_weights(done: Done, tiny_file: Path, tmp_path: Path) -> None:
-    overrides = ("seeds=[0]", "budget.steps=800", "arms.image.controls=[]", "train.checkpoint_every=0.5")
+    overrides = ("seeds=[0]", "budget.steps=400", "arms.image.controls=[]", "train.checkpoint_every=0.5")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(
