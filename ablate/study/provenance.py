@@ -12,7 +12,10 @@ import torch
 
 from ablate.train.device import device_type
 
-_PACKAGES = ("ablate", "torch", "torchvision", "lightning", "omegaconf", "tokenizers", "numpy")
+_PACKAGES = (
+    *("ablate", "torch", "torchvision", "torchaudio", "lightning", "omegaconf", "tokenizers", "numpy"),
+    *("pillow", "av", "soundfile", "open_clip_torch"),
+)
 
 
 def _git(*arguments: str) -> str:
