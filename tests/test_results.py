@@ -26,9 +26,13 @@ def records(study: Path) -> list[RunRecord]:
 
 
 def test_the_studies_of_the_readme_are_there() -> None:
-    assert {"quickstart", "quickstart_two_thirds", "planted_all", "text_vs_image_cpu"} <= {
-        path.name for path in STUDIES
-    }
+    real = {f"text_vs_{media}_cpu" for media in (*MODALITIES, "all")}
+    assert {"quickstart", "quickstart_two_thirds", "planted_all", *real} <= {path.name for path in STUDIES}
+
+
+@pytest.mark.parametrize("media", [*MODALITIES, "all"])
+def test_a_table_of_real_data_at_cpu_size_says_that_it_is_no_evidence(media: str) -> None:
+    assert "not evidence about" in (RESULTS / f"text_vs_{media}_cpu" / "table.md").read_text(encoding="utf-8")
 
 
 def test_the_quickstart_has_half_its_budget_to_spare() -> None:
