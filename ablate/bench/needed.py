@@ -5,7 +5,6 @@ from ablate.data.batch import NO_DOCUMENT, Batch
 from ablate.data.mixture import Mixture
 from ablate.model.attention import visible
 from ablate.model.fusion import FusedModel
-from encoders.base import Encoder
 
 
 def needed_flops(model: FusedModel, mixture: Mixture, steps: int) -> float:
@@ -29,8 +28,7 @@ def _batch_flops(model: FusedModel, batch: Batch) -> float:
     total = (row["backbone"].total + row["head"].total) * int(inside.sum()) / length
     total += row["attention"].total * pairs / length**2
     for name, media in batch.media.items():
-        encoder = model.encoders[name]
-        assert isinstance(encoder, Encoder)
+        encoder = model.encoder(name)
         item = encoder.flops_per_item().total
         if media.features is not None:
             item -= encoder.trunk_flops_per_item().total

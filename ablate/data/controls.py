@@ -59,6 +59,8 @@ def before_clipping(
 ) -> Moments:
     """Mean and standard deviation of the Gaussian that has ``mean`` and ``std`` once clipped to [low, high].
 
+    All are float32 of one shape, in units of the values (0 to 255 for pixels).
+
     Pixels end at black and white; noise with the moments of the pixels before clipping would have less
     variance after it. Moments of the censored normal: Greene, Econometric Analysis (2012), section 19.3.
     """

@@ -174,7 +174,6 @@ def _reading_features(model: FusedModel, mixture: Mixture) -> Iterator[tuple[Enc
         for name, source in stream.items.items():
             if name not in model.encoders or source.instead is not None:
                 continue
-            encoder = model.encoders[name]
-            assert isinstance(encoder, Encoder)
+            encoder = model.encoder(name)
             if encoder.feature_width:
                 yield encoder, source

@@ -61,16 +61,15 @@ class FusedModel(nn.Module):
             flat = flat.index_copy(0, media.slots.reshape(-1), encoded.reshape(-1, width))
         return flat[:-1].view(rows, length, width)
 
-    def regressed_tokens(self, name: str) -> int:
-        """Media positions of one item that a next-patch loss scores."""
-        encoder = self.encoders[name]
-        assert isinstance(encoder, Encoder)
-        return encoder.regressed_tokens
+    def encoder(self, name: str) -> Encoder:
+        """The encoder of a stream, or of `<stream>:<modality>`."""
+        found = self.encoders[name]
+        assert isinstance(found, Encoder)
+        return found
 
     def _encoded(self, name: str, media: MediaBatch) -> Tensor:
         """float[items, tokens_per_item, width], from cached features where the batch has them."""
-        encoder = self.encoders[name]
-        assert isinstance(encoder, Encoder)
+        encoder = self.encoder(name)
         if media.features is not None:
             return encoder.from_features(media.features)
         encoded: Tensor = encoder(media.values)
@@ -96,7 +95,7 @@ class FusedModel(nn.Module):
         if self.media_loss:
             for name, item in batch.media.items():
                 media = media + self._next_patch_error(name, item, hidden)
-                positions = positions + item.present.sum() * self.regressed_tokens(name)
+                positions = positions + item.present.sum() * self.encoder(name).regressed_tokens
         return LossSums(text, (batch.labels != UNSCORED).sum(), media, positions)
 
     def _next_patch_error(self, name: str, media: MediaBatch, hidden: Tensor) -> Tensor:
@@ -105,8 +104,7 @@ class FusedModel(nn.Module):
         Of tokens that hold one another's patches only the first is asked for: the others' answers stand
         in the input already (`Encoder.context_tokens`).
         """
-        encoder = self.encoders[name]
-        assert isinstance(encoder, Encoder)
+        encoder = self.encoder(name)
         assert media.values is not None
         places = torch.cat([media.before.unsqueeze(1), media.slots[:, 1:] - 1], dim=1)
         before = hidden.flatten(0, 1)[places[:, :: encoder.context_tokens]]

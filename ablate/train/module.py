@@ -75,7 +75,7 @@ class PairedModule(L.LightningModule):
         """Accumulate gradients over the microbatches; mean text and media loss of the global batch."""
         scored = batch.counts.scored_positions
         regressed = sum(
-            int(media.present.sum()) * self.model.regressed_tokens(name)
+            int(media.present.sum()) * self.model.encoder(name).regressed_tokens
             for item in batch.microbatches
             for name, media in item.media.items()
         )
