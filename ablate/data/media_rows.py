@@ -263,16 +263,16 @@ class MediaRows:
         return Shown(*(np.asarray(values, dtype=np.int64) for values in (document, item, shown)))
 
     def mean_caption_tokens_per_row(self) -> float:
-        """Text positions (BOS and EOS included) of an average row of the first epoch."""
+        """Text positions (BOS and EOS included) of an average row of the first epoch; 0 without captions."""
+        if self.captions is None:
+            return 0.0
         self._locate(0)
         plan = self._epochs[0]
         if self.pieces is not None:
             media = int(self.pieces.items.sum()) * self.tokens_per_item
             text = int(self.pieces.positions.sum()) - media + self.units
         else:
-            text = self.units
-            if len(plan.caption):
-                text += int(np.minimum(self._caption_lengths[plan.caption], self._room).sum())
+            text = self.units + int(np.minimum(self._caption_lengths[plan.caption], self._room).sum())
         return float(text) / (len(plan.row_starts) - 1)
 
     def mean_items_per_row(self) -> float:

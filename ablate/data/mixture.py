@@ -269,7 +269,9 @@ class Mixture:
         }
         media_positions = sum(slots.size for slots in laid.slots.values())
         filled = sum(int(attended[name].sum()) * slots.shape[1] for name, slots in laid.slots.items())
-        caption_tokens = int((laid.rows.document != NO_DOCUMENT).sum()) - filled
+        # A stream without captions has none, though each of its documents begins with BOS.
+        attended_places = int((laid.rows.document != NO_DOCUMENT).sum())
+        caption_tokens = 0 if source.rows.captions is None else attended_places - filled
         counts = StepCounts(caption_tokens=caption_tokens, media_positions=media_positions)
         return laid.rows, batches, counts
 
