@@ -65,10 +65,11 @@ def plan_study(materials: Materials) -> list[Plan]:
     # Built once for all arms: costs and sizes are the same whatever the weights.
     encoders = build_stream_encoders(recipe, dict.fromkeys(name for arm in arms for name in arm.mixture), 0)
     costs = {arm.name: _cost(materials, arm, encoders) for arm in arms}
+    baseline = costs[recipe.baseline]
     plans: dict[str, Plan] = {}
     for arm in arms:
         cost = costs[arm.name]
-        steps = plans[arm.mirrors].steps if arm.mirrors else _steps(recipe, cost, costs[recipe.baseline])
+        steps = plans[arm.mirrors].steps if arm.mirrors else _steps(recipe, arm, cost, baseline)
         ledger = _ledger(materials, steps, cost)
         plans[arm.name] = Plan(
             arm,
@@ -174,7 +175,7 @@ def backbone_parameters(recipe: Recipe, vocabulary: int) -> int:
         return sum(weight.numel() for weight in Transformer(recipe.model, vocabulary).parameters())
 
 
-def _steps(recipe: Recipe, cost: _Cost, baseline: _Cost) -> int:
+def _steps(recipe: Recipe, arm: Arm, cost: _Cost, baseline: _Cost) -> int:
     """Steps of an arm that is no control."""
     budget = recipe.budget
     base_step = sum(baseline.charged.values())
@@ -193,10 +194,20 @@ def _steps(recipe: Recipe, cost: _Cost, baseline: _Cost) -> int:
     steps = round(exact)
     if steps < 1:
         raise PlanError(
-            f"{recipe.study}: the budget pays for {exact:.3g} steps; one step of the baseline costs "
-            f"{base_step:.3g} FLOPs and {text_per_step} text positions: raise the budget or lower train.rows"
+            f"{recipe.study}: the budget pays for {max(0.0, exact):.3g} steps of {arm.name}; one step of the "
+            f"baseline costs {base_step:.3g} FLOPs and {text_per_step} text positions"
+            f"{_share_of_encoders(cost)}: raise the budget or lower train.rows"
         )
     return steps
+
+
+def _share_of_encoders(cost: _Cost) -> str:
+    """What an arm's encoders cost, said where they cost something."""
+    each = sum(flops for part, flops in cost.charged.items() if part.startswith("encoder/"))
+    once = sum(cost.once.values())
+    step = sum(cost.charged.values())
+    said = f", one of the arm {step:.3g}, {each:.3g} of them for its encoders" if each else ""
+    return said + (f", and {once:.3g} once for features of frozen ones" if once else "")
 
 
 def _ledger(materials: Materials, steps: int, cost: _Cost) -> Ledger:

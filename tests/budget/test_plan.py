@@ -58,6 +58,18 @@ def test_a_budget_too_small_for_one_step_says_what_a_step_costs(prepared: Callab
         plan_study(prepared("budget.steps=0", "budget.flops=1000.0"))
 
 
+def test_a_budget_that_an_encoder_eats_up_says_whose_and_how_much(
+    prepared: Callable[..., Materials],
+) -> None:
+    tower = "streams.pictures.encoder={name: vit, image_size: 64, patch_size: 8, width: 512, layers: 12}"
+    with pytest.raises(
+        PlanError, match=r"pays for 0\.\d+ steps of image; .* of them for its encoders: raise"
+    ):
+        plan_study(
+            prepared("budget.steps=1", "streams.pictures.items_per_row=1", tower, "model.context_length=80")
+        )
+
+
 def test_flops_and_steps_state_the_same_budget(prepared: Callable[..., Materials]) -> None:
     by_steps = plan_study(prepared("budget.steps=100"))
     flops = float(by_steps[0].ledger.total_flops)
