@@ -13,7 +13,7 @@ from ablate.budget.plan import plan_study
 from ablate.materials import Materials
 from ablate.model import fusion
 from ablate.recipe.schema import Recipe
-from ablate.study.estimate import estimate_seconds
+from ablate.study.estimate import TIMED_POSITIONS, estimate_seconds
 from ablate.study.run import execute
 from ablate.study.study import Places, prepare_study
 
@@ -60,6 +60,25 @@ def test_noise_and_blank_run_their_trunk_and_are_timed_for_themselves(
     # Two passes each: text, image (which stands for shuffled), noise, blank.
     assert timed == [False] * 4 + [True] * 4
     assert len(encoded) == 4
+
+
+def test_on_a_cpu_a_large_step_is_timed_on_a_few_of_its_rows(
+    prepared: Callable[..., Materials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 rows of a real model take minutes and gigabytes on one thread; two of them tell the rate."""
+    size = ("train.rows=64", "train.microbatch_rows=0", "model.context_length=1024", "budget.steps=100")
+    materials = prepared(*size)
+    timed: set[int] = set()
+    original = fusion.FusedModel.forward
+
+    def forward(self: fusion.FusedModel, batch):  # type: ignore[no-untyped-def]
+        timed.add(len(batch.tokens))
+        return original(self, batch)
+
+    monkeypatch.setattr(fusion.FusedModel, "forward", forward)
+    found = estimate_seconds(materials, plan_study(materials))
+    assert timed == {TIMED_POSITIONS // 1024}
+    assert found["image"] > 0
 
 
 def test_a_run_builds_its_encoders_once_for_the_plan_and_once_for_the_model(
