@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtri
 
 from ablate.data.controls import before_clipping, derangement, kin
 from ablate.data.errors import DataError
@@ -54,7 +55,9 @@ def test_clipped_noise_has_the_moments_asked_for(mean: float, share: float) -> N
     """Up to nine tenths of the largest sd that values in 0..255 with this mean can have."""
     std = 0.9 * share * float(np.sqrt(mean * (255 - mean)))
     centre, scale = before_clipping(np.float32([mean]), np.float32([std]))
-    drawn = np.clip(np.random.default_rng(0).normal(centre[0], scale[0], 200_000), 0, 255)
+    # Quantiles instead of draws: where few values are not clipped, the sd of draws scatters by 2%.
+    quantiles = ndtri((np.arange(200_000) + 0.5) / 200_000)
+    drawn = np.clip(centre[0] + scale[0] * quantiles, 0, 255)
     assert drawn.mean() == pytest.approx(mean, abs=0.02 * std + 0.02)
     assert drawn.std() == pytest.approx(std, rel=0.03)
 

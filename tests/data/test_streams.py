@@ -234,6 +234,30 @@ def test_sound_and_picture_of_one_clip_stand_in_one_document(
         assert int(other[0]) == int(one[-1]) + 1
 
 
+def test_the_patch_after_a_medium_that_does_not_decode_is_asked_of_a_place_that_is_there(
+    everything: Callable[..., Materials], tmp_path: Path
+) -> None:
+    """Not of the padding where the clip would have stood, which has seen nothing of the document."""
+    write_clips(tmp_path / "talkies.tar", 40)
+    materials = everything(
+        f"streams.clips.paths=[{tmp_path}/talkies.tar]",
+        "streams.clips.also={audio: {name: mel_patches, seconds: 0.5, rate_hz: 8000, mels: 32, window: 256, "
+        "hop: 125, patch_mels: 32, patch_frames: 16}}",
+        "streams.clips.max_skips=40",
+        "arms.all.controls=[noise]",
+    )
+    clips = materials.media["clips"].decoded["clips"]
+    original = clips.get
+    clips.get = lambda indices: (original(indices)[0], np.zeros(len(indices), dtype=bool))  # type: ignore[method-assign]
+    made = batch(materials, "all")
+    heard, document = made.media["clips:audio"], made.document.flatten()
+    assert heard.present.any()
+    assert not made.media["clips"].present.any()
+    for slots, before in zip(heard.slots[heard.present], heard.before[heard.present], strict=True):
+        assert document[slots[0] - 1] == NO_DOCUMENT
+        assert document[before] == document[slots[0]]
+
+
 @pytest.mark.parametrize("arm", ["all", "all.shuffled", "all.captions_only", "all.captions_only_refill"])
 def test_step_shapes_never_change_so_that_a_model_compiles_once(
     everything: Callable[..., Materials], arm: str

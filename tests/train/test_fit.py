@@ -11,10 +11,13 @@ from ablate.data.mixture import Mixture, Step
 from ablate.materials import Materials, build_mixture
 from ablate.model.build import build_model
 from ablate.model.fusion import FusedModel
-from ablate.model.transformer import weights_digest
+from ablate.model.transformer import Transformer, weights_digest
 from ablate.recipe.arms import expand_arms
+from ablate.recipe.schema import ModelConfig, TrainConfig
 from ablate.train.account import is_digest_step
 from ablate.train.fit import Fit, fit
+from ablate.train.module import PairedModule
+from encoders.registry import build_encoder
 
 
 def train(
@@ -158,3 +161,19 @@ def test_lightning_loggers_write_beside_the_run(prepared: Callable[..., Material
     metrics = (tmp_path / "csv" / "metrics.csv").read_text(encoding="utf-8")
     assert "loss" in metrics.splitlines()[0]
     assert len(metrics.splitlines()) == 4
+
+
+def test_each_encoder_is_clipped_alone() -> None:
+    """A large gradient in one modality leaves another one's as it is."""
+    config = ModelConfig(layers=1, width=32, heads=2, context_length=16)
+    encoders = {name: build_encoder({"name": name}, 32) for name in ("patches", "series_patches")}
+    model = FusedModel(Transformer(config, 300), encoders, media_loss=True, seed=0)
+    for name, size in (("patches", 1e-4), ("series_patches", 10.0)):
+        for weight in (*model.encoders[name].parameters(), *model.media_heads[name].parameters()):
+            weight.grad = torch.full_like(weight, size)
+    PairedModule(model, TrainConfig(rows=1, clip=1.0), 1, 1.0, 1)._clip()
+    for part in (model.encoders["patches"], model.media_heads["patches"]):
+        assert all((weight.grad == 1e-4).all() for weight in part.parameters())
+    for part in (model.encoders["series_patches"], model.media_heads["series_patches"]):
+        norms = [weight.grad.norm() for weight in part.parameters()]
+        assert torch.stack(norms).norm().item() == pytest.approx(1.0, rel=1e-3)
