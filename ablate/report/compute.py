@@ -9,7 +9,7 @@ import pandas as pd
 from ablate.budget.ledger import Ledger
 from ablate.record import RunRecord
 from ablate.report.load import StudyHeader
-from ablate.report.tables import ABSENT, Cell, Table
+from ablate.report.tables import ABSENT, Cell, Table, run_names
 from ablate.stats.pairing import MATCHED
 
 
@@ -70,7 +70,8 @@ def compute_table(runs: Runs, header: StudyHeader) -> Table:
         cells: list[Cell] = [_range(part[key], one.style) for key, one in QUANTITIES.items()]
         off = [float(value) for value in part["off"].dropna()]
         worst = f"{max(off, key=abs):+.2%}" if off else ABSENT
-        table.rows.append([arm, count, *cells, ABSENT if arm == header.baseline else worst])
+        row: list[Cell] = [arm, count, *cells, ABSENT if arm == header.baseline else worst]
+        table.add(row, run_names([arm], part["seed"]))
     return table
 
 

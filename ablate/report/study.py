@@ -3,35 +3,26 @@
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ablate.record import RunRecord
-from ablate.report.compute import compute_rows, compute_table
+from ablate.report.compute import compute_rows
+from ablate.report.document import compose
 from ablate.report.forest import forest_svg
 from ablate.report.load import StudyHeader, load_records, read_header
+from ablate.report.markdown import markdown
 from ablate.report.tables import (
     ABSENT,
-    Table,
-    chance_table,
     contrast_rows,
-    contrast_table,
     endpoint_places,
     interval_text,
     mean_and_sd,
-    missing_table,
     number,
     refusals,
     score_of,
     score_rows,
-    score_table,
-    skip_table,
 )
 from ablate.report.text import (
-    LEGEND,
     csv_text,
-    markdown_table,
-    markdown_text,
-    verdict_sentences,
     write_atomically,
 )
 from ablate.stats.contrasts import Contrast, contrasts, index_runs
@@ -78,106 +69,13 @@ def render(header: StudyHeader, records: list[RunRecord]) -> RenderedStudy:
     found = contrasts(records, header)
     runs = index_runs(records)
     files = {
-        "table.md": document(header, records, found),
+        "table.md": markdown(compose(header, records, found)),
         "contrasts.csv": csv_text(contrast_rows(found)),
         "scores.csv": csv_text(score_rows(runs, header)),
         "compute.csv": csv_text(compute_rows(runs, header)),
         "forest.svg": forest_svg(found, header),
     }
     return RenderedStudy(header, records, found, files)
-
-
-def document(header: StudyHeader, records: list[RunRecord], found: list[Contrast]) -> str:
-    """The report as Markdown, verdict first."""
-    runs, places = index_runs(records), endpoint_places(found)
-    confirmatory = [one for one in found if one.confirmatory]
-    exploratory = [one for one in found if not one.confirmatory]
-    said = verdict_sentences(found, header) or ["No arm is contrasted with the baseline."]
-    verdict = "\n\n".join(markdown_text(sentence) for sentence in said)
-    parts = [f"# {markdown_text(header.study)}", markdown_text(header.question), f"**Verdict.** {verdict}"]
-    parts += _section(
-        "Missing and refused", missing_table(runs, header, found), "None of these is in an average."
-    )
-    family = f"P values are adjusted after Holm over these {len(confirmatory)} contrasts. {LEGEND}"
-    parts += _section("Confirmatory contrasts", contrast_table(confirmatory), family)
-    parts += ["![Forest plot of the contrasts](forest.svg)"]
-    loose = "P values are not adjusted; these suggest, and do not confirm. A verdict needs a margin."
-    parts += _section("Exploratory contrasts", contrast_table(exploratory), loose)
-    parts += _section("Scores", score_table(runs, header, places), "")
-    luck = "Binomial interval of guessing, 95% over all runs shown of an endpoint together (Bonferroni)."
-    parts += _section("Placebo arms beside chance", chance_table(runs, header, places), luck)
-    spent = f"Held equal: {header.match}. A range is smallest to largest over seeds."
-    parts += _section("Compute", compute_table(runs, header), spent)
-    parts += _section("Skipped or cut", skip_table(runs, header), "")
-    parts += ["## Disclosures", *_bullets(disclosures(header, records))]
-    parts += ["## Provenance", markdown_text(provenance(header, records))]
-    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
-
-
-def _section(title: str, table: Table, legend: str) -> list[str]:
-    return [f"## {title}", markdown_table(table), legend] if table.rows else []
-
-
-def _bullets(lines: list[str]) -> list[str]:
-    return ["\n".join(f"- {markdown_text(line)}" for line in lines)] if lines else ["None."]
-
-
-def disclosures(header: StudyHeader, records: list[RunRecord]) -> list[str]:
-    """What a reader of the table must know: the recipe's note, the records' notes, borrowed records."""
-    said = [header.note] if header.note else []
-    said += _record_notes(records)
-    for name, own in (("study", header.study), ("recipe_digest", header.recipe_digest)):
-        others: dict[str, int] = {}
-        for record in records:
-            value = str(getattr(record, name))
-            if value != own:
-                others[value] = others.get(value, 0) + 1
-        words = "study" if name == "study" else "recipe digest"
-        said += [
-            f"{count} records were made under {words} {value}" for value, count in sorted(others.items())
-        ]
-    return said
-
-
-def _record_notes(records: list[RunRecord]) -> list[str]:
-    """Each note of the records once: bare if every finished run carries it, else with its arms."""
-    finished = {(record.arm, record.seed) for record in records if record.status == "finished"}
-    carriers: dict[str, dict[tuple[str, int], None]] = {}
-    for record in records:
-        for note in record.notes:
-            carriers.setdefault(note, {})[record.arm, record.seed] = None
-    said = []
-    for note, runs in carriers.items():
-        shared = finished and finished <= runs.keys()
-        arms = ", ".join(dict.fromkeys(arm for arm, _ in runs))
-        said.append(note if shared else f"{note} ({arms})")
-    return said
-
-
-def provenance(header: StudyHeader, records: list[RunRecord]) -> str:
-    """Commit, versions and device of the records on one line; up to three values where they differ."""
-    seen: dict[str, dict[str, None]] = {}
-    for record in records:
-        for key, value in _flat(record.provenance):
-            seen.setdefault(key, {})[value] = None
-    parts = [f"{len(records)} records", f"recipe {header.recipe_digest}"]
-    for key, values in sorted(seen.items()):
-        few = len(values) <= 3
-        parts.append(f"{key} {' or '.join(values)}" if few else f"{key} of {len(values)} different values")
-    return ", ".join(parts) + "."
-
-
-def _flat(found: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested provenance as (key, text), without what every run has of its own: times and weights."""
-    flat: list[tuple[str, str]] = []
-    for key, value in found.items():
-        if any(word in key for word in ("start", "finish", "time", "seconds", "weights")):
-            continue
-        if isinstance(value, dict):
-            flat += _flat(value, f"{prefix}{key} ")
-        else:
-            flat.append((prefix + key, str(value)))
-    return flat
 
 
 def summary_rows(rendered: RenderedStudy) -> list[tuple[str, ...]]:

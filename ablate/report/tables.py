@@ -4,7 +4,7 @@ Each Markdown table shows rounded text; the CSV of the same rows holds the same 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ablate.record import RunRecord
@@ -25,6 +25,13 @@ class Table:
 
     columns: list[str]
     rows: list[list[Cell]] = field(default_factory=list)
+    sources: list[tuple[str, ...]] = field(default_factory=list)
+    """The runs behind each row, as `<arm>-seed<k>`; one entry a row, or none at all."""
+
+    def add(self, row: list[Cell], sources: Iterable[str] = ()) -> None:
+        """Append a row and the runs that it was made of."""
+        self.rows.append(row)
+        self.sources.append(tuple(sources))
 
 
 def endpoint_places(contrasts: Sequence[Contrast]) -> dict[str, int]:
@@ -63,6 +70,17 @@ def p_text(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def run_names(arms: Iterable[str], seeds: Iterable[int]) -> list[str]:
+    """What the records of ``arms`` and ``seeds`` are called, arm by arm."""
+    counted = list(seeds)
+    return [f"{arm}-seed{seed}" for arm in arms for seed in counted]
+
+
+def contrast_sources(contrast: Contrast) -> list[str]:
+    """The runs behind a contrast: both arms of its complete pairs."""
+    return run_names((contrast.arm, contrast.reference), contrast.sample.seeds)
+
+
 def contrast_table(contrasts: Sequence[Contrast]) -> Table:
     """Contrasts for reading: adjusted p values for confirmatory ones, unadjusted for exploratory ones."""
     places = endpoint_places(contrasts)
@@ -71,7 +89,7 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
     for contrast in contrasts:
         found, digits = contrast.estimate, places[contrast.endpoint]
         p, q = shown_p_values(contrast)
-        table.rows.append(
+        table.add(
             [
                 contrast.endpoint,
                 f"{contrast.arm} vs {contrast.reference}",
@@ -87,7 +105,8 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
                 ABSENT if contrast.margin is None else f"{contrast.margin:g}",
                 contrast.printed_verdict or ABSENT,
                 contrast.note,
-            ]
+            ],
+            contrast_sources(contrast),
         )
     return table
 
@@ -164,7 +183,8 @@ def score_table(runs: Runs, header: StudyHeader, places: Mapping[str, int]) -> T
             values = [value for value, _ in found if value is not None]
             shown: list[Cell] = [why or number(value, digits) for value, why in found]
             mean, sd = mean_and_sd(values) if len(values) == len(found) else (None, None)
-            table.rows.append([endpoint, arm, *shown, number(mean, digits), number(sd, digits)])
+            row: list[Cell] = [endpoint, arm, *shown, number(mean, digits), number(sd, digits)]
+            table.add(row, run_names([arm], (seed for seed in header.seeds if (arm, seed) in runs)))
     return table
 
 
@@ -220,7 +240,8 @@ def chance_table(runs: Runs, header: StudyHeader, places: Mapping[str, int]) -> 
                 bounds = f"{number(low, digits)} to {number(high, digits)}"
                 listed = " ".join(number(value, digits) for value in values)
                 row: list[Cell] = [endpoint, arm, items, number(chance, digits), bounds, len(values), listed]
-                table.rows.append([*row, f"{inside} of {len(values)}"])
+                scored = [seed for seed in header.seeds if _guessable(runs, arm, seed, endpoint)]
+                table.add([*row, f"{inside} of {len(values)}"], run_names([arm], scored))
     return table
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.report.tables import Table, number, p_text
-from ablate.report.text import csv_text, markdown_table, markdown_text, verdict_sentences, write_atomically
+from ablate.report.sentences import verdict_sentences
+from ablate.report.text import csv_text, markdown_table, markdown_text, write_atomically
 from ablate.stats.contrasts import contrasts
 
 

@@ -11,11 +11,11 @@ import pytest
 from fabricated import ACCURACY, PLANTED, header, run, runs, write_study
 
 from ablate.record import Pairing, RecordError, Score, write_record
+from ablate.report.document import disclosures
 from ablate.report.study import (
     SUMMARY_COLUMNS,
     SUMMARY_WIDTHS,
     compare_verdicts,
-    disclosures,
     render,
     render_study,
     summary_rows,
