@@ -5,14 +5,19 @@ A record is one JSON file; its item-level scores lie beside it as Parquet with t
 """
 
 import dataclasses
+import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ablate.budget.ledger import Ledger
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
+
+SEAL = re.compile(r'\A\{\n "seal": "([0-9a-f]{32})",')
+"""How a record begins: with the digest of the rest of it, so that an edit by hand shows."""
 
 
 class RecordError(ValueError):
@@ -88,10 +93,10 @@ class RunRecord:
 
 
 def write_record(record: RunRecord, path: Path) -> None:
-    """Write ``record`` as JSON, atomically: a reader sees the whole file or none."""
-    text = json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True, allow_nan=True)
+    """Write ``record`` as sealed JSON, atomically: a reader sees the whole file or none."""
+    body = json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True, allow_nan=True) + "\n"
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
+    partial.write_text(f'{{\n "seal": "{_digest(body)}",{body[1:]}', encoding="utf-8")
     partial.replace(path)
 
 
@@ -99,13 +104,17 @@ def read_record(path: Path) -> RunRecord:
     """Read one record.
 
     Raises:
-        RecordError: the file is not JSON, has another format, or lacks or adds a field.
+        RecordError: the file is not JSON, has another format, lacks or adds a field, or is not what was
+            sealed. (The seal shows an accident or a hasty edit; it is no signature.)
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text)
         found = raw.get("record_format")
         if found != RECORD_FORMAT:
             raise RecordError(f"{path}: record_format is {found!r}, this version reads {RECORD_FORMAT}")
+        _check_seal(text, path)
+        del raw["seal"]
         raw["pairing"] = Pairing(**raw["pairing"])
         raw["planned"] = Ledger(**raw["planned"])
         raw["spent"] = Ledger(**raw["spent"])
@@ -114,3 +123,16 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord(**raw)
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: not a run record ({error}); delete it and run the study again") from error
+
+
+def _check_seal(text: str, path: Path) -> None:
+    seal = SEAL.match(text)
+    if seal is None or seal[1] != _digest("{" + text[seal.end() :]):
+        raise RecordError(
+            f"{path}: edited after it was written (its seal does not match its content); "
+            "delete it and run the study again: a finished run is published again from the store"
+        )
+
+
+def _digest(body: str) -> str:
+    return hashlib.blake2b(body.encode("utf-8"), digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
 """The command line does what its help says, and starts fast enough to be asked for it."""
 
-import json
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -14,6 +14,7 @@ from own_study import OwnStudy, Ran, write_own_study
 from ablate.budget.plan import plan_study
 from ablate.cli import app
 from ablate.materials import Materials
+from ablate.record import read_record, write_record
 from ablate.tasks.registry import TASKS, task_class
 from encoders.registry import ENCODERS
 
@@ -180,9 +181,9 @@ def test_a_study_is_run_reported_and_compared(
     assert "DIFFER" not in same.out
 
     for path in (committed / "records").glob("image-*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["scores"]["questions/accuracy"]["value"] = 0.9 + record["seed"] / 1000
-        path.write_text(json.dumps(record), encoding="utf-8")
+        record = read_record(path)
+        score = dataclasses.replace(record.scores["questions/accuracy"], value=0.9 + record.seed / 1000)
+        write_record(dataclasses.replace(record, scores={"questions/accuracy": score}), path)
     other = ablate("report", fresh, "--against", committed)
     assert other.code == 1
     assert "DIFFER: image vs text on questions/accuracy" in other.out
