@@ -1,6 +1,8 @@
 """What a model that knows nothing scores by luck."""
 
-from scipy.stats import binom
+import math
+
+from scipy.special import bdtr, bdtrik
 
 
 def chance_interval(questions: int, chance: float, runs: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -22,5 +24,11 @@ def chance_interval(questions: int, chance: float, runs: int, alpha: float = 0.0
     if not 0 < chance < 1 or not 0 < alpha < 1:
         raise ValueError(f"chance and alpha lie between 0 and 1, not at {chance} and {alpha}")
     tail = alpha / (2.0 * runs)
-    low, high = binom.ppf(tail, questions, chance), binom.isf(tail, questions, chance)
-    return float(low) / questions, float(high) / questions
+    low, high = _lower(questions, chance, tail), questions - _lower(questions, 1.0 - chance, tail)
+    return low / questions, high / questions
+
+
+def _lower(questions: int, chance: float, tail: float) -> int:
+    """The fewest right answers whose probability, with that of all fewer, reaches ``tail``."""
+    right = max(0, math.ceil(float(bdtrik(tail, questions, chance))))
+    return right - 1 if right and bdtr(right - 1, questions, chance) >= tail else right

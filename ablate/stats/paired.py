@@ -120,13 +120,6 @@ def estimate(sample: PairedSample, margin: float | None = None) -> PairedEstimat
     )
 
 
-def half_width(pairs: int, sd: float, level: float = 0.95) -> float:
-    """Half the width of the paired t interval of ``pairs`` differences with standard deviation ``sd``."""
-    if pairs < 2:
-        raise ValueError(f"an interval needs two pairs, not {pairs}")
-    return float(stdtrit(pairs - 1, 0.5 + level / 2.0)) * sd / math.sqrt(pairs)
-
-
 def _interval(mean: float, error: float, df: float, level: float) -> Interval:
     half = float(stdtrit(df, 0.5 + level / 2.0)) * error
     return mean - half, mean + half
