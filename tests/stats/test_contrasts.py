@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from fabricated import ACCURACY, BITS, PLANTED, header, ledger, run, runs
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from ablate.record import Pairing, RecordError, Score
-from ablate.stats.contrasts import PairingError, check_pair, contrasts
-from ablate.stats.verdict import seeds_needed
+from ablate.stats.contrasts import contrasts
+from ablate.stats.pairing import PairingError, check_pair
+from ablate.stats.power import pairs_to_detect, seeds_needed
 
 
 def by_name(records, plan=None):
@@ -73,7 +75,16 @@ def test_holm_runs_over_the_confirmatory_contrasts_alone():
     raw = sorted(one.estimate.p_difference for one in family)
     expected = [min(1, 2 * raw[0]), min(1, max(2 * raw[0], raw[1]))]
     assert sorted(one.p_difference_adjusted for one in family) == pytest.approx(expected)
-    assert all(one.p_difference_adjusted is None for one in found.values() if not one.confirmatory)
+
+
+def test_benjamini_and_hochberg_runs_over_the_exploratory_contrasts_alone():
+    found = by_name(runs(PLANTED), header(runs(PLANTED)))
+    loose = [one for one in found.values() if not one.confirmatory]
+    raw = [one.estimate.p_difference for one in loose]
+    assert len(raw) >= 3
+    expected = multipletests(raw, method="fdr_bh")[1]
+    assert [one.p_difference_adjusted for one in loose] == pytest.approx(list(expected))
+    assert {one.family for one in loose} == {len(loose)}
 
 
 def test_an_endpoint_without_a_margin_gets_numbers_and_no_verdict():
@@ -173,8 +184,18 @@ def test_an_inconclusive_contrast_says_how_many_pairs_it_would_take():
     values = {"text": [0.50, 0.52, 0.48], "other": [0.53, 0.49, 0.50]}
     one = by_name(runs(values))["other", "text", ACCURACY]
     assert one.verdict == "inconclusive"
-    assert one.pairs_needed == seeds_needed(one.estimate.sd, 0.05)
-    assert f"about {one.pairs_needed} pairs" in one.note
+    assert one.seeds_to_decide.equivalent == seeds_needed(one.estimate.sd, 0.05)
+    assert f"about {one.seeds_to_decide.equivalent} pairs" in one.note
+    assert one.seeds_to_decide.detect == pairs_to_detect(one.estimate.sd, one.estimate.mean_gain)
+
+
+def test_a_difference_that_adjustment_takes_away_is_not_called_unknown():
+    values = {"text": [0.50, 0.51, 0.49, 0.50], "a": [0.52, 0.535, 0.50, 0.53]}
+    values |= {f"b{k}": [0.50, 0.47 + k / 100, 0.53, 0.48] for k in range(9)}
+    one = by_name(runs(values), header(runs(values), {ACCURACY: 1e-3}))["a", "text", ACCURACY]
+    assert one.estimate.p_difference < 0.05
+    assert one.verdict == "inconclusive"
+    assert "differs before adjustment over 10 contrasts" in one.note
 
 
 def test_two_records_of_one_run_that_disagree_are_refused():
