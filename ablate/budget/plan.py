@@ -1,5 +1,6 @@
 """Steps from the budget: what every arm will spend, before anything is trained."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -58,7 +59,8 @@ def plan_study(materials: Materials) -> list[Plan]:
     """A plan for every arm, in the order of `expand_arms`.
 
     Raises:
-        PlanError: the budget is too small for one step, or a pair differs by more than 1%.
+        PlanError: the budget is too small for one step, a pair differs by more than 1%, or two rungs of
+            the ladder come to the same number of steps.
     """
     recipe = materials.recipe
     arms = expand_arms(recipe)
@@ -82,6 +84,7 @@ def plan_study(materials: Materials) -> list[Plan]:
             cost.libraries,
         )
     _refuse_unmatched(recipe, plans)
+    _refuse_equal_rungs(recipe, plans)
     _refuse_unpaired(recipe, {name: cost.mixture.columns for name, cost in costs.items()})
     return list(plans.values())
 
@@ -176,7 +179,7 @@ def backbone_parameters(recipe: Recipe, vocabulary: int) -> int:
 
 
 def _steps(recipe: Recipe, arm: Arm, cost: _Cost, baseline: _Cost) -> int:
-    """Steps of an arm that is no control."""
+    """Steps of an arm that is no control; a rung of the ladder gets its share of the budget."""
     budget = recipe.budget
     base_step = sum(baseline.charged.values())
     text_per_step = (
@@ -188,9 +191,12 @@ def _steps(recipe: Recipe, arm: Arm, cost: _Cost, baseline: _Cost) -> int:
         base_steps = budget.flops / base_step
     else:
         base_steps = budget.text_tokens / text_per_step
+    base_steps *= arm.budget_share
     exact = base_steps
     if budget.match == "flops":
         exact = (base_steps * base_step - sum(cost.once.values())) / sum(cost.charged.values())
+    if not math.isfinite(exact):
+        raise PlanError(f"{recipe.study}: the budget of {arm.name} is beyond any number; lower its share")
     steps = round(exact)
     if steps < 1:
         raise PlanError(
@@ -299,7 +305,11 @@ def _matched(recipe: Recipe, ledger: Ledger) -> float:
 
 def _refuse_unmatched(recipe: Recipe, plans: dict[str, Plan]) -> None:
     base = _matched(recipe, plans[recipe.baseline].ledger)
-    off = {name: _matched(recipe, plan.ledger) / base - 1.0 for name, plan in plans.items()}
+    off = {
+        name: _matched(recipe, plan.ledger) / base - 1.0
+        for name, plan in plans.items()
+        if plan.arm.budget_share == 1
+    }
     bad = {name: share for name, share in off.items() if abs(share) > TOLERANCE}
     if bad:
         listed = ", ".join(f"{name} {share:+.2%}" for name, share in bad.items())
@@ -307,3 +317,16 @@ def _refuse_unmatched(recipe: Recipe, plans: dict[str, Plan]) -> None:
             f"{recipe.study}: {recipe.budget.match} of these arms differ from {recipe.baseline} by more than "
             f"{TOLERANCE:.0%}: {listed}; a larger budget makes whole steps fit more closely"
         )
+
+
+def _refuse_equal_rungs(recipe: Recipe, plans: dict[str, Plan]) -> None:
+    """Refuse a ladder whose rungs, in whole steps, are one run under two names."""
+    rungs = [plan for plan in plans.values() if plan.arm.budget_share != 1]
+    by_steps: dict[int, str] = {plans[recipe.baseline].steps: recipe.baseline}
+    for plan in rungs:
+        other = by_steps.setdefault(plan.steps, plan.arm.name)
+        if other != plan.arm.name:
+            raise PlanError(
+                f"{recipe.study}: {plan.arm.name} and {other} both come to {plan.steps} steps; "
+                "take shares of the ladder further apart, or raise the budget"
+            )

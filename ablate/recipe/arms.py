@@ -14,10 +14,11 @@ ROW_TOLERANCE = 1e-5
 
 
 def expand_arms(recipe: Recipe) -> list[Arm]:
-    """Every arm in the order of the recipe, each followed by its controls.
+    """Every arm in the order of the recipe, each followed by its controls, the baseline by its ladder.
 
     A control keeps the mixture of the arm it mirrors and is named ``<arm>.<control>``. It keeps the
-    media loss too, except where it has no media to regress.
+    media loss too, except where it has no media to regress. A rung of the ladder is the baseline at a
+    share of its budget.
     """
     arms: list[Arm] = []
     for name, config in recipe.arms.items():
@@ -32,7 +33,18 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
                     mirrors=name,
                 )
             )
+        if name == recipe.baseline:
+            arms += [
+                Arm(ladder_name(name, share), dict(config.mixture), config.media_loss, budget_share=share)
+                for share in recipe.ladder
+            ]
     return arms
+
+
+def ladder_name(baseline: str, share: float) -> str:
+    """What the baseline at ``share`` of its budget is called: `text.x0.5`."""
+    # The shortest digits that give the share back: distinct shares have distinct names.
+    return f"{baseline}.x{float(share)!r}"
 
 
 def _control_media_loss(control: Control, media_loss: float) -> float:

@@ -106,3 +106,47 @@ def test_encoders_are_built_once_for_all_arms_of_a_plan(
     monkeypatch.setattr(build, "build_encoder", counted)
     assert len(plan_study(materials)) == 4
     assert built == ["patches"]
+
+
+@pytest.mark.parametrize("match", ["flops", "text_tokens", "positions"])
+def test_a_rung_of_the_ladder_spends_its_share_of_the_baseline_and_is_not_matched(
+    prepared: Callable[..., Materials], match: str
+) -> None:
+    plans = {
+        plan.arm.name: plan for plan in plan_study(prepared("ladder=[0.5, 1.5]", f"budget.match={match}"))
+    }
+    assert [plans[name].steps for name in ("text", "text.x0.5", "text.x1.5")] == [60, 30, 90]
+    base = plans["text"].ledger
+    for share in (0.5, 1.5):
+        ledger = plans[f"text.x{share}"].ledger
+        assert ledger.total_flops == share * base.total_flops
+        assert ledger.text_tokens == pytest.approx(share * base.text_tokens, abs=1)
+        assert ledger.media_positions == 0
+
+
+def test_a_ladder_moves_no_other_arm_by_one_step(prepared: Callable[..., Materials]) -> None:
+    plain = plan_study(prepared())
+    laddered = [plan for plan in plan_study(prepared("ladder=[0.5]")) if plan.arm.budget_share == 1]
+    assert laddered == plain
+
+
+def test_a_ladder_does_not_excuse_an_arm_that_is_not_matched(prepared: Callable[..., Materials]) -> None:
+    vit = "streams.pictures.encoder={name: vit, image_size: 32, patch_size: 16, width: 64, layers: 4}"
+    with pytest.raises(PlanError, match=r"differ from text by more than 1%: image") as error:
+        plan_study(prepared("budget.steps=3", "ladder=[2]", vit))
+    assert "text.x2.0" not in str(error.value)
+
+
+@pytest.mark.parametrize(("ladder", "other"), [("[1.001]", "text"), ("[0.5, 0.501]", "text.x0.5")])
+def test_rungs_that_whole_steps_cannot_tell_apart_are_refused(
+    prepared: Callable[..., Materials], ladder: str, other: str
+) -> None:
+    with pytest.raises(PlanError, match=rf"and {other} both come to \d+ steps"):
+        plan_study(prepared(f"ladder={ladder}"))
+
+
+def test_a_rung_below_one_step_or_beyond_all_steps_is_refused(prepared: Callable[..., Materials]) -> None:
+    with pytest.raises(PlanError, match=r"pays for 0\.06 steps of text.x0.001"):
+        plan_study(prepared("ladder=[0.001]"))
+    with pytest.raises(PlanError, match=r"the budget of text.x1e\+308 is beyond any number"):
+        plan_study(prepared("ladder=[1.0e+308]"))
