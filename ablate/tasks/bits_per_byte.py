@@ -4,15 +4,20 @@ A document's tokens are read in windows of ``context_length`` positions that beg
 do, and start every half window. A token is scored in the first window that reaches it, so each is scored
 once, with all that stands before it in that window: at least half a window, or the document's beginning.
 EOS is not scored: it has no bytes.
+
+With word lists, the same bits are also told apart by the words they are spent on: `bits_per_byte.<list>` is
+the bits of the bytes that belong to the list's words, over these bytes, and `bits_per_byte.other` that of the
+words in no list. Which bytes those are, and how a token's bits are spread, `ablate.tasks.words` says.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import fsum
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from ablate.record import Score
 from ablate.tasks.base import (
@@ -31,7 +36,24 @@ from ablate.tasks.base import (
     subset_members,
 )
 from ablate.tasks.errors import TaskError
-from ablate.tasks.likelihood import Request, continuation_log_likelihoods
+from ablate.tasks.likelihood import (
+    Request,
+    _batches,
+    _check_logits,
+    _check_vocabulary,
+    _gather_log_softmax,
+    continuation_log_likelihoods,
+    full_precision,
+)
+from ablate.tasks.words import (
+    OTHER,
+    TokenBytes,
+    bits_by_class,
+    check_words,
+    digest_settings,
+    missing_words,
+    read_word_lists,
+)
 
 
 @dataclass(frozen=True)
@@ -46,9 +68,13 @@ class BitsPerByteConfig:
     """Documents to keep per domain, evenly spaced. 0 keeps all."""
     max_bytes: int = 0
     """Most UTF-8 bytes to keep per domain, in whole, evenly spaced documents. 0 keeps all."""
+    words: dict[str, str] = field(default_factory=dict)
+    """Name to a list of words that is also scored apart, as `bits_per_byte.<name>`: a file with one word a
+    line, or `builtin:function`."""
 
     def __post_init__(self) -> None:
         check_limits(max_documents=self.max_documents, max_bytes=self.max_bytes)
+        check_words(self.words)
 
 
 @dataclass(frozen=True)
@@ -73,11 +99,15 @@ class BitsPerByte(Task):
             False, "bits per UTF-8 byte", "negative log2-likelihood of all documents over their bytes"
         ),
     }
+    word_groups = (OTHER,)
+    """Endpoints `metric.<group>` beside those of the lists themselves."""
 
     def __init__(self, name: str, config: BitsPerByteConfig, cache: Path) -> None:
         self.name = name
         self.config = config
+        self.lists = read_word_lists(name, config.words)
         self.documents = _read_documents(name, config, cache)
+        self._class_bytes = self._count_classes()
         # What a model that knows nothing needs depends on the tokenizer; see `score`.
         self.chance = {}
 
@@ -89,12 +119,49 @@ class BitsPerByte(Task):
     @property
     def digest(self) -> str:
         documents = sorted([document.domain, document.text] for document in self.documents)
-        settings = asdict(self.config)
+        settings = digest_settings(asdict(self.config), self.lists)
         del settings["paths"]
         return digest_of([self.kind, self.version, settings, documents])
 
     def endpoints(self) -> list[str]:
-        return endpoint_names(self.name, self.metrics, [document.domain for document in self.documents])
+        domains = [document.domain for document in self.documents]
+        return [*endpoint_names(self.name, self.metrics, domains), *self._word_members()]
+
+    def check(self, tokenizer: Tokenizer, context_length: int) -> None:
+        """Refuse a tokenizer whose tokens words cannot be found in; see `Task.check`. A document longer than
+        the context is no fault."""
+        if self.lists is not None:
+            counts = TokenBytes(tokenizer)
+            encoded = tokenizer.encode([document.text for document in self.documents])
+            for document, tokens in zip(self.documents, encoded, strict=True):
+                counts.runs(document.text, tokens, f"{self.name}: document {document.id}")
+
+    def _count_classes(self) -> list[list[int]]:
+        """Bytes of every document in each class of words; empty without lists.
+
+        Raises:
+            TaskError: a list has no word in any document.
+        """
+        if self.lists is None:
+            return []
+        counts = [self.lists.class_bytes(document.text) for document in self.documents]
+        for place, name in enumerate(self.lists.names):
+            if not any(own[place] for own in counts):
+                raise TaskError(missing_words(self.name, name, "document"))
+        return counts
+
+    def _word_members(self) -> dict[str, tuple[int, list[int]]]:
+        """Endpoint of each class of words, over all documents and each domain, to the class's place and the
+        documents that hold such words; where none does, there is no endpoint."""
+        found = {}
+        if self.lists is not None:
+            members = subset_members([document.domain for document in self.documents])
+            for place, name in enumerate(self.lists.classes):
+                for domain, chosen in members.items():
+                    if holding := [index for index in chosen if self._class_bytes[index][place]]:
+                        endpoint = endpoint_name(self.name, f"bits_per_byte.{name}", domain)
+                        found[endpoint] = (place, holding)
+        return found
 
     def score(self, model: LogitModel, tokenizer: Tokenizer, batch_rows: int) -> TaskResult:
         """Score every document; see `Task.score`.
@@ -110,14 +177,81 @@ class BitsPerByte(Task):
             found = windows(tokens, tokenizer.bos, model.context_length, document.id)
             requests += found
             owner += [index] * len(found)
+        if self.lists is None:
+            found_nats = continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
+            by_token = []
+        else:
+            by_token = token_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
+            found_nats = [_in_order(values) for values in by_token]
         nats: list[list[float]] = [[] for _ in self.documents]
-        for index, value in zip(
-            owner, continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows), strict=True
-        ):
+        for index, value in zip(owner, found_nats, strict=True):
             nats[index].append(-value)
         bits = [fsum(parts) / math.log(2) for parts in nats]
         uniform = [len(tokens) * math.log2(model.vocabulary) for tokens in encoded]
-        return TaskResult(self._scores(bits, uniform), self._frame(bits))
+        scores, frame = self._scores(bits, uniform), self._frame(bits)
+        if self.lists is None:
+            return TaskResult(scores, frame)
+        token_bits: list[list[float]] = [[] for _ in self.documents]
+        for index, values in zip(owner, by_token, strict=True):
+            token_bits[index] += [-value / math.log(2) for value in values]
+        level = [[math.log2(model.vocabulary)] * len(tokens) for tokens in encoded]
+        counts = TokenBytes(tokenizer)
+        paid = self._bits_of_words(counts, encoded, token_bits)
+        word_scores = self._word_scores(paid, self._bits_of_words(counts, encoded, level))
+        return TaskResult(
+            scores | word_scores,
+            pd.concat([frame, self._word_frame(paid)], ignore_index=True),
+            [self._shares_of_words()],
+        )
+
+    def _bits_of_words(
+        self, counts: TokenBytes, encoded: Sequence[Sequence[int]], bits: Sequence[Sequence[float]]
+    ) -> list[list[float]]:
+        """Bits of every document in each class of words, given those of each of its tokens."""
+        assert self.lists is not None
+        found = []
+        for document, tokens, values in zip(self.documents, encoded, bits, strict=True):
+            runs = counts.runs(document.text, tokens, f"{self.name}: document {document.id}")
+            classes = self.lists.byte_classes(document.text)
+            found.append(bits_by_class(classes, runs, values, len(self.lists.classes) + 1))
+        return found
+
+    def _word_scores(
+        self, paid: Sequence[Sequence[float]], uniform: Sequence[Sequence[float]]
+    ) -> dict[str, Score]:
+        """Total bits over total bytes of each class of words."""
+        scores = {}
+        for endpoint, (place, chosen) in self._word_members().items():
+            total = sum(self._class_bytes[index][place] for index in chosen)
+            scores[endpoint] = Score(
+                value=fsum(paid[index][place] for index in chosen) / total,
+                items=len(chosen),
+                higher_is_better=False,
+                chance=fsum(uniform[index][place] for index in chosen) / total,
+            )
+        return scores
+
+    def _word_frame(self, paid: Sequence[Sequence[float]]) -> pd.DataFrame:
+        """`bits.<class>` and `bytes.<class>` of every document that holds such words: a ratio without bytes
+        has no place among items that are resampled."""
+        assert self.lists is not None
+        rows = []
+        for document, bits, sizes in zip(self.documents, paid, self._class_bytes, strict=True):
+            for name, value, size in zip(self.lists.classes, bits, sizes, strict=True):
+                if size:
+                    rows.append((self.name, document.domain, document.id, f"bits.{name}", value))
+                    rows.append((self.name, document.domain, document.id, f"bytes.{name}", float(size)))
+        return pd.DataFrame(rows, columns=ITEM_COLUMNS)
+
+    def _shares_of_words(self) -> str:
+        """Discloses how much of the text each class of words is."""
+        assert self.lists is not None
+        total = sum(document.bytes for document in self.documents)
+        held = [sum(column) / total for column in zip(*self._class_bytes, strict=True)]
+        shares = ", ".join(
+            f"{name} {share:.1%}" for name, share in zip(self.lists.classes, held, strict=True)
+        )
+        return f"{self.name}: share of the bytes by word list: {shares}, no word {1 - fsum(held):.1%}"
 
     def _scores(self, bits: Sequence[float], uniform: Sequence[float]) -> dict[str, Score]:
         """Total bits over total bytes, of all documents and of each domain."""
@@ -158,6 +292,66 @@ def windows(tokens: Sequence[int], bos: int, context_length: int, source: str = 
         found.append(Request([bos, *tokens[start:scored]], list(tokens[scored:stop]), source))
         start, scored = start + stride, stop
     return found
+
+
+def token_log_likelihoods(
+    model: LogitModel, requests: Sequence[Request], pad: int, batch_rows: int
+) -> list[list[float]]:
+    """As `continuation_log_likelihoods`, for every token of each continuation, in nats.
+
+    Batches are the same, so their sums in order are the same to the last bit. No request may exceed the
+    context.
+
+    Raises:
+        TaskError: a token is outside the model's vocabulary, or the logits are not finite.
+    """
+    _check_vocabulary(requests, pad, model.vocabulary)
+    first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    representative = [
+        first.setdefault((tuple(request.context), tuple(request.continuation)), index)
+        for index, request in enumerate(requests)
+    ]
+    found: dict[int, list[float]] = {}
+    with torch.inference_mode(), full_precision():
+        for width, members in _batches(requests, sorted(first.values()), model.context_length, batch_rows):
+            chosen = [requests[index] for index in members]
+            found.update(zip(members, _score_tokens(model, chosen, width, pad), strict=True))
+    return [found[index] for index in representative]
+
+
+def _score_tokens(
+    model: LogitModel, requests: Sequence[Request], width: int, pad: int
+) -> Iterator[list[float]]:
+    """Log-probabilities of the continuations' tokens of one batch, padded to ``width``."""
+    tokens = torch.full((len(requests), width), pad, dtype=torch.int64)
+    flat: list[int] = []
+    for row, request in enumerate(requests):
+        read = [*request.context, *request.continuation[:-1]]
+        tokens[row, : len(read)] = torch.tensor(read)
+        begin = row * width + len(request.context) - 1
+        flat += range(begin, begin + len(request.continuation))
+    targets = torch.tensor([token for request in requests for token in request.continuation])
+    logits = model(tokens)
+    _check_logits(logits, (len(requests), width, model.vocabulary))
+    values = _gather_log_softmax(logits.reshape(-1, model.vocabulary), torch.tensor(flat), targets).tolist()
+    start = 0
+    for request in requests:
+        own = values[start : start + len(request.continuation)]
+        start += len(own)
+        if not all(map(math.isfinite, own)):
+            raise TaskError(
+                f"{request.source or 'request'}: the model's log-likelihood is not finite; it has diverged, "
+                "and nothing is scored"
+            )
+        yield own
+
+
+def _in_order(values: Sequence[float]) -> float:
+    """The sum of ``values`` from the first to the last in float64, as torch's `index_add_` takes it."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def _read_documents(name: str, config: BitsPerByteConfig, cache: Path) -> list[HeldOutDocument]:

@@ -4,8 +4,10 @@ Whole sentences are scored with BOS in front, as BLiMP does (Warstadt et al. 202
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import pandas as pd
 
 from ablate.tasks.base import (
     LogitModel,
@@ -30,6 +32,16 @@ from ablate.tasks.likelihood import (
     tied,
     truncate_contexts,
 )
+from ablate.tasks.words import (
+    BOTH,
+    NEITHER,
+    check_words,
+    digest_settings,
+    group_metrics,
+    group_scores,
+    item_groups,
+    read_word_lists,
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,14 @@ class MinimalPairsConfig:
     limit: int = 0
     """Pairs to keep, evenly spaced over all files. 0 keeps all."""
 
+    words: dict[str, str] = field(default_factory=dict)
+    """Name to a list of words, a file with one word a line or `builtin:function`. `metric.<name>` scores the
+    pairs whose acceptable sentence holds words of that list alone, `metric.both` those with words of several
+    lists, `metric.neither` those with none."""
+
     def __post_init__(self) -> None:
         check_limits(limit=self.limit)
+        check_words(self.words)
 
 
 @dataclass(frozen=True)
@@ -82,10 +100,15 @@ class MinimalPairs(Task):
         ),
     }
 
+    word_groups = (BOTH, NEITHER)
+    """Endpoints `metric.<group>` beside those of the lists themselves."""
+
     def __init__(self, name: str, config: MinimalPairsConfig, cache: Path) -> None:
         self.name = name
         self.config = config
+        self.lists = read_word_lists(name, config.words)
         self.pairs = _read_pairs(name, config, cache)
+        self.groups = item_groups(name, self.lists, [pair.good for pair in self.pairs])
         self.chance = {"accuracy": 0.5}
 
     def texts(self) -> Iterator[tuple[str, str]]:
@@ -96,7 +119,7 @@ class MinimalPairs(Task):
 
     @property
     def digest(self) -> str:
-        settings = asdict(self.config)
+        settings = digest_settings(asdict(self.config), self.lists)
         del settings["paths"]
         # An id made of file name and line is no part of what is asked.
         pairs = [
@@ -105,7 +128,9 @@ class MinimalPairs(Task):
         return digest_of([self.kind, self.version, settings, pairs])
 
     def endpoints(self) -> list[str]:
-        return endpoint_names(self.name, self.metrics, [pair.subset for pair in self.pairs])
+        subsets = [pair.subset for pair in self.pairs]
+        groups = group_metrics(self.metrics, self.groups)
+        return [*endpoint_names(self.name, self.metrics, subsets), *endpoint_names(self.name, groups, [])]
 
     def check(self, tokenizer: Tokenizer, context_length: int) -> None:
         """Refuse a sentence longer than the context; see `Task.check`."""
@@ -124,14 +149,13 @@ class MinimalPairs(Task):
             values["accuracy"].append(0.5 if undecided else float(good > bad))
             values["margin"].append(good - bad)
             counts.append(tokens)
-        scores, frame = mean_scores(
-            self.name,
-            self.metrics,
-            [pair.subset for pair in self.pairs],
-            [pair.id for pair in self.pairs],
-            values,
-            {"accuracy": [0.5] * len(self.pairs)},
-        )
+        subsets, ids = [pair.subset for pair in self.pairs], [pair.id for pair in self.pairs]
+        chance = {"accuracy": [0.5] * len(self.pairs)}
+        scores, frame = mean_scores(self.name, self.metrics, subsets, ids, values, chance)
+        if self.groups:
+            of_groups = group_scores(self.name, self.metrics, self.groups, subsets, ids, values, chance)
+            scores |= of_groups[0]
+            frame = pd.concat([frame, *of_groups[1]], ignore_index=True)
         notes = []
         # BLiMP has some (principle_A_case_2); dropping them would make the task another one.
         if equal := sum(pair.good == pair.bad for pair in self.pairs):

@@ -7,9 +7,11 @@ that come after as many as the context alone has. BOS stands before the context.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import exp, fsum
 from pathlib import Path
+
+import pandas as pd
 
 from ablate.tasks.base import (
     LogitModel,
@@ -34,6 +36,16 @@ from ablate.tasks.likelihood import (
     tied,
     truncate_contexts,
 )
+from ablate.tasks.words import (
+    BOTH,
+    NEITHER,
+    check_words,
+    digest_settings,
+    group_metrics,
+    group_scores,
+    item_groups,
+    read_word_lists,
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +67,14 @@ class MultipleChoiceConfig:
     limit: int = 0
     """Items to keep, evenly spaced over all files. 0 keeps all."""
 
+    words: dict[str, str] = field(default_factory=dict)
+    """Name to a list of words, a file with one word a line or `builtin:function`. `metric.<name>` scores the
+    items whose question holds words of that list alone, `metric.both` those with words of several lists,
+    `metric.neither` those with none."""
+
     def __post_init__(self) -> None:
         check_limits(limit=self.limit)
+        check_words(self.words)
 
 
 @dataclass(frozen=True)
@@ -93,10 +111,15 @@ class MultipleChoice(Task):
         ),
     }
 
+    word_groups = (BOTH, NEITHER)
+    """Endpoints `metric.<group>` beside those of the lists themselves."""
+
     def __init__(self, name: str, config: MultipleChoiceConfig, cache: Path) -> None:
         self.name = name
         self.config = config
+        self.lists = read_word_lists(name, config.words)
         self.questions = _read_questions(name, config, cache)
+        self.groups = item_groups(name, self.lists, [item.question for item in self.questions])
         level = fsum(1 / len(item.choices) for item in self.questions) / len(self.questions)
         self.chance = dict.fromkeys(self.metrics, level)
 
@@ -108,7 +131,7 @@ class MultipleChoice(Task):
 
     @property
     def digest(self) -> str:
-        settings = asdict(self.config)
+        settings = digest_settings(asdict(self.config), self.lists)
         del settings["paths"]
         # An id made of file name and line is no part of what is asked.
         items = [
@@ -118,7 +141,9 @@ class MultipleChoice(Task):
         return digest_of([self.kind, self.version, settings, items])
 
     def endpoints(self) -> list[str]:
-        return endpoint_names(self.name, self.metrics, [item.subset for item in self.questions])
+        subsets = [item.subset for item in self.questions]
+        groups = group_metrics(self.metrics, self.groups)
+        return [*endpoint_names(self.name, self.metrics, subsets), *endpoint_names(self.name, groups, [])]
 
     def check(self, tokenizer: Tokenizer, context_length: int) -> None:
         """Refuse a choice that alone exceeds the context, or that the tokenizer merges into the question;
@@ -139,14 +164,13 @@ class MultipleChoice(Task):
                 values[metric].append(value)
             counts.append(tokens)
             start = stop
-        scores, frame = mean_scores(
-            self.name,
-            self.metrics,
-            [item.subset for item in self.questions],
-            [item.id for item in self.questions],
-            values,
-            {metric: [1 / len(item.choices) for item in self.questions] for metric in self.metrics},
-        )
+        subsets, ids = [item.subset for item in self.questions], [item.id for item in self.questions]
+        chance = {metric: [1 / len(item.choices) for item in self.questions] for metric in self.metrics}
+        scores, frame = mean_scores(self.name, self.metrics, subsets, ids, values, chance)
+        if self.groups:
+            of_groups = group_scores(self.name, self.metrics, self.groups, subsets, ids, values, chance)
+            scores |= of_groups[0]
+            frame = pd.concat([frame, *of_groups[1]], ignore_index=True)
         notes = []
         if cut:
             notes.append(

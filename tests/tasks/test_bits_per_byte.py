@@ -1,15 +1,22 @@
 """Bits per byte: every byte of the held-out text is paid for exactly once."""
 
+import json
 import math
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablate.tasks.bits_per_byte import windows
+from ablate.data.planted_documents import held_out_prose, make_documents
+from ablate.data.planted_entities import make_entities
+from ablate.recipe.schema import PlantedConfig
+from ablate.tasks.bits_per_byte import token_log_likelihoods, windows
 from ablate.tasks.errors import TaskError
+from ablate.tasks.likelihood import continuation_log_likelihoods
 from ablate.tasks.registry import load_task
 
 TEXTS = {
@@ -179,3 +186,181 @@ def test_a_document_longer_than_the_context_is_no_fault(held_out, tmp_path, toke
     task = _load(held_out, tmp_path)
     task.check(tokenizer, 8)
     assert task.score(constant(8), tokenizer, 4).scores
+
+
+# --- Words
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+class Bytes:
+    """The byte tokenizer, giving text back."""
+
+    bos, eos, pad = 0, 1, 2
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        return [[3 + byte for byte in text.encode("utf-8")] for text in texts]
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(token - 3 for token in ids).decode("utf-8", errors="replace")
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "concrete.txt").write_text("# things\nrain\ncabinet\n数学は楽しい\n", encoding="utf-8")
+    return {"concrete": str(tmp_path / "concrete.txt"), "function": "builtin:function"}
+
+
+CONCRETE = [" cabinet", "Rain", " 数学は楽しい"]
+"""What the list selects of `TEXTS`, with the space before it."""
+
+
+def test_without_word_lists_a_committed_study_keeps_the_digest_of_its_task(tmp_path, write_rows) -> None:
+    config = PlantedConfig()
+    prose = held_out_prose(config, make_documents(config, make_entities(config)))
+    task = _load([write_rows(tmp_path / "prose-heldout.jsonl", prose)], tmp_path)
+    record = json.loads((RESULTS / "quickstart/records/text-seed0.json").read_text(encoding="utf-8"))
+    assert task.digest == record["data_digests"]["task/prose"]
+
+
+def test_word_lists_add_endpoints_and_change_no_other_score_by_one_bit(
+    held_out, tmp_path, attention, words
+) -> None:
+    plain, listed = _load(held_out, tmp_path), _load(held_out, tmp_path, words=words)
+    assert listed.digest != plain.digest
+    for batch_rows in (1, 7, 64):
+        before, after = (task.score(attention(), Bytes(), batch_rows) for task in (plain, listed))
+        kept = {endpoint: after.scores[endpoint] for endpoint in before.scores}
+        assert repr(kept) == repr(before.scores)
+        pd.testing.assert_frame_equal(after.items[: len(before.items)], before.items, check_exact=True)
+
+
+def test_log_likelihoods_of_tokens_add_up_to_those_of_their_continuation_bit_by_bit(attention) -> None:
+    draw = random.Random(5)
+    requests = []
+    for _ in range(60):
+        tokens = [draw.randrange(3, 259) for _ in range(draw.randint(1, 90))]
+        requests += windows(tokens, 0, 32)
+    requests += requests[:3]
+    whole = continuation_log_likelihoods(attention(), requests, 2, 7)
+    for request, values, total in zip(
+        requests, token_log_likelihoods(attention(), requests, 2, 7), whole, strict=True
+    ):
+        assert len(values) == len(request.continuation)
+        summed = 0.0
+        for value in values:
+            summed += value
+        assert summed == total
+
+
+def test_the_bits_of_a_list_are_those_of_its_words_token_by_token(
+    held_out, tmp_path, attention, brute_force, words
+) -> None:
+    model, tokenizer = attention(context_length=400), Bytes()
+    bits, size, holding = 0.0, 0, 0
+    for text in (text for texts in TEXTS.values() for text in texts):
+        (tokens,) = tokenizer.encode([text])
+        own = {
+            byte
+            for word in CONCRETE
+            for start in range(len(text))
+            if text.startswith(word, start)
+            for byte in range(len(text[:start].encode()), len(text[:start].encode()) + len(word.encode()))
+        }
+        for byte in own:
+            bits -= brute_force(model, [0, *tokens[:byte]], [tokens[byte]]) / math.log(2)
+        size, holding = size + len(own), holding + bool(own)
+    task = _load(held_out, tmp_path, words=words)
+    score = task.score(model, tokenizer, 7).scores["heldout/bits_per_byte.concrete"]
+    assert score.value == pytest.approx(bits / size, rel=1e-6)
+    assert score.items == holding == 3
+    assert not score.higher_is_better
+
+
+def test_a_model_that_knows_nothing_scores_chance_on_every_list(held_out, tmp_path, constant, words) -> None:
+    scores = _load(held_out, tmp_path, words=words).score(constant(), Bytes(), 8).scores
+    assert {"heldout/bits_per_byte.concrete", "heldout/bits_per_byte.other/news"} <= scores.keys()
+    for score in scores.values():
+        assert score.value == pytest.approx(math.log2(259), rel=1e-6)
+        assert score.chance == pytest.approx(math.log2(259), rel=1e-12)
+
+
+def test_a_model_that_is_worse_at_one_lists_words_alone_shows_it_there(
+    tmp_path, write_rows, bigram, words
+) -> None:
+    path = write_rows(tmp_path / "x.jsonl", [{"text": "not rain but rain", "domain": "a"}])
+    task = _load([path], tmp_path, words=words)
+    table = torch.zeros(259, 259)
+    fair = task.score(bigram(table), Bytes(), 8).scores
+    table[3 + ord("a"), 3 + ord("i")] -= 3  # "ai" occurs in rain only
+    worse = task.score(bigram(table), Bytes(), 8).scores
+    ends = {name: f"heldout/bits_per_byte.{name}" for name in ("concrete", "function")}
+    assert worse[ends["concrete"]].value - fair[ends["concrete"]].value > 0.5
+    assert worse[ends["function"]].value == pytest.approx(fair[ends["function"]].value, abs=1e-6)
+
+
+def test_items_let_a_report_make_every_word_score_again(held_out, tmp_path, attention, words) -> None:
+    result = _load(held_out, tmp_path, words=words).score(attention(), Bytes(), 8)
+    wide = result.items.pivot(index=["subset", "item"], columns="metric", values="value")
+    parts = ("concrete", "function", "other")
+    for name in parts:
+        for domain in ("", "news", "manuals"):
+            mine = wide.loc[[domain]] if domain else wide
+            bits, size = mine[f"bits.{name}"].sum(), mine[f"bytes.{name}"].sum()
+            assert not (mine[f"bytes.{name}"] == 0).any()
+            endpoint = f"heldout/bits_per_byte.{name}" + (f"/{domain}" if domain else "")
+            assert (endpoint in result.scores) == (size > 0)
+            if size:
+                assert result.scores[endpoint].value == pytest.approx(bits / size, rel=1e-12)
+                assert result.scores[endpoint].items == (mine[f"bytes.{name}"] > 0).sum()
+    # A document without such words is no item of the list.
+    assert wide["bytes.concrete"].isna().sum() == wide["bits.concrete"].isna().sum() == 2
+    # What is left is what no word has: punctuation and other white space.
+    rest = wide.bytes - sum(wide[f"bytes.{name}"].fillna(0) for name in parts)
+    assert (rest >= 0).all()
+    text = TEXTS["news"][0]
+    assert rest.loc["news"].iloc[0] == sum(not c.isalnum() for c in text) - text.rstrip().count(" ")
+
+
+def test_endpoints_of_words_are_known_before_scoring_and_left_out_where_there_are_none(
+    held_out, tmp_path, constant, words
+) -> None:
+    task = _load(held_out, tmp_path, words=words)
+    result = task.score(constant(), Bytes(), 4)
+    assert task.endpoints() == list(result.scores)
+    assert "heldout/bits_per_byte.concrete/manuals" not in result.scores
+    (note,) = result.notes
+    shares = [float(share) for share in note.replace("%", "").replace(",", "").split() if "." in share]
+    assert "share of the bytes by word list: concrete " in note
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+
+
+def test_the_digest_follows_the_words_and_not_the_file_they_are_in(held_out, tmp_path, words) -> None:
+    digest = _load(held_out, tmp_path, words=words).digest
+    moved = tmp_path / "moved.txt"
+    moved.write_text("Cabinet\nrain\nRAIN # twice\n数学は楽しい\n", encoding="utf-8")
+    assert _load(held_out, tmp_path, words=words | {"concrete": str(moved)}).digest == digest
+    moved.write_text("cabinet\nrain\n", encoding="utf-8")
+    assert _load(held_out, tmp_path, words=words | {"concrete": str(moved)}).digest != digest
+    assert _load(held_out, tmp_path, words={"function": "builtin:function"}).digest != digest
+
+
+def test_a_list_none_of_whose_words_occurs_is_refused(held_out, tmp_path) -> None:
+    (tmp_path / "none.txt").write_text("cabinets\n", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"'heldout': no document holds a word of words\.rare"):
+        _load(held_out, tmp_path, words={"rare": str(tmp_path / "none.txt")})
+
+
+def test_a_tokenizer_that_gives_no_text_back_is_refused_before_training(
+    held_out, tmp_path, tokenizer, words
+) -> None:
+    task = _load(held_out, tmp_path, words=words)
+    task.check(Bytes(), 32)
+    with pytest.raises(TaskError, match="no `decode`"):
+        task.check(tokenizer, 32)
+
+
+def test_a_diverged_model_is_not_scored_by_words_either(held_out, tmp_path, bigram, words) -> None:
+    task = _load(held_out, tmp_path, words=words)
+    with pytest.raises(TaskError, match="diverged"):
+        task.score(bigram(torch.full((259, 259), float("nan"))), Bytes(), 8)

@@ -158,3 +158,26 @@ def test_a_sentence_longer_than_the_context_is_refused_without_a_model_as_scorin
     with pytest.raises(TaskError) as late:
         task.score(constant(19), tokenizer, 4)
     assert str(early.value) == str(late.value)
+
+
+def test_word_lists_score_the_pairs_whose_acceptable_sentence_holds_their_words(
+    load, tmp_path, tokenizer, attention
+) -> None:
+    (tmp_path / "animals.txt").write_text("cats\n", encoding="utf-8")
+    words = {"animals": str(tmp_path / "animals.txt"), "function": "builtin:function"}
+    # "who" stands in the second sentence of the last pair only.
+    rows = [*PAIRS, {"sentence_good": "Cats.", "sentence_bad": "Cats who.", "UID": "gap", "pairID": "3"}]
+    plain, task = load(rows, subset_field="UID"), load(rows, subset_field="UID", words=words)
+    assert task.groups == ["both", "function", "neither", "animals"]
+    before, result = (each.score(attention(), tokenizer, 4) for each in (plain, task))
+    assert {endpoint: result.scores[endpoint] for endpoint in before.scores} == before.scores
+    assert task.endpoints() == list(result.scores)
+    margins = before.items[before.items.metric == "margin"].value.tolist()
+    own = {"both": margins[0], "function": margins[1], "neither": margins[2], "animals": margins[3]}
+    for group, margin in own.items():
+        assert result.scores[f"blimp/margin.{group}"].value == pytest.approx(margin)
+        assert result.scores[f"blimp/accuracy.{group}"].chance == 0.5
+    # Rows keep their paradigm, so that items can be resampled by it.
+    kept = result.items[result.items.metric == "margin.function"]
+    assert kept.subset.tolist() == ["gap"]
+    assert task.digest != plain.digest

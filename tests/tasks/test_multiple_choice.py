@@ -1,5 +1,6 @@
 """Multiple choice: the likelier choice wins, a tie is shared, and what knows nothing scores chance."""
 
+import json
 import math
 import random
 from pathlib import Path
@@ -7,8 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from ablate.data.planted import question
+from ablate.data.planted_entities import make_entities
+from ablate.recipe.schema import PlantedConfig
 from ablate.tasks.errors import TaskError
 from ablate.tasks.registry import load_task
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 ROWS = [
     {"question": "The fox is", "choices": ["red", "transparent", "blü"], "label": 0, "part": "colour"},
@@ -306,3 +312,37 @@ def test_a_check_encodes_once(load, tokenizer) -> None:
 
     load(ROWS).check(Counting(), 32)
     assert calls == [len(ROWS) + sum(len(row["choices"]) for row in ROWS)]
+
+
+def test_word_lists_score_the_questions_that_hold_their_words(load, tmp_path, tokenizer, attention) -> None:
+    (tmp_path / "things.txt").write_text("fox\nsnow\n", encoding="utf-8")
+    (tmp_path / "numbers.txt").write_text("two\n", encoding="utf-8")
+    rows = [*ROWS, {"question": "Two foxes, one fox are", "choices": ["a", "b"], "label": 0, "part": "sums"}]
+    words = {name: str(tmp_path / f"{name}.txt") for name in ("things", "numbers")}
+    plain = load(rows, subset_field="part")
+    task = load(rows, subset_field="part", words=words)
+    assert task.groups == ["things", "numbers", "neither", "things", "both"]
+    assert task.digest != plain.digest
+    before, result = (each.score(attention(), tokenizer, 4) for each in (plain, task))
+    assert {endpoint: result.scores[endpoint] for endpoint in before.scores} == before.scores
+    assert task.endpoints() == list(result.scores)
+    accuracy = before.items[before.items.metric == "accuracy"].set_index("item").value.to_numpy()
+    for group, members in {"things": [0, 3], "numbers": [1], "both": [4], "neither": [2]}.items():
+        score = result.scores[f"quiz/accuracy.{group}"]
+        assert score.value == pytest.approx(accuracy[members].mean())
+        assert score.items == len(members)
+        assert (result.items.metric == f"accuracy.{group}").sum() == len(members)
+    assert result.scores["quiz/probability.things"].chance == pytest.approx((1 / 3 + 1 / 4) / 2)
+
+
+def test_without_word_lists_a_committed_study_keeps_the_digest_of_its_task(load) -> None:
+    config = PlantedConfig()
+    rows = [question(entity, "image") for entity in make_entities(config) if entity.held_out]
+    record = json.loads((RESULTS / "quickstart/records/text-seed0.json").read_text(encoding="utf-8"))
+    assert load(rows, name="questions.jsonl").digest == record["data_digests"]["task/planted"]
+
+
+def test_a_list_that_no_question_holds_a_word_of_is_refused(load, tmp_path) -> None:
+    (tmp_path / "none.txt").write_text("cat\n", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"'quiz': no item holds a word of words\.animals"):
+        load(ROWS, words={"animals": str(tmp_path / "none.txt")})

@@ -46,6 +46,7 @@ def test_defaults_are_filled_in_and_the_kind_kept() -> None:
         "subset_field": "",
         "id_field": "",
         "limit": 5,
+        "words": {},
     }
     assert complete_task_settings(completed) == completed
 
