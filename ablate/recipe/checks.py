@@ -9,8 +9,11 @@ from math import fsum
 from typing import Any, get_args
 
 from ablate.recipe.arms import SHARE_TOLERANCE, columns_per_microbatch
+from ablate.recipe.endpoint_checks import endpoints
 from ablate.recipe.errors import Problem, listed, nearest
+from ablate.recipe.ladder_checks import ladder
 from ablate.recipe.schema import ArmConfig, Modality, Recipe, StreamConfig
+from ablate.recipe.stopping_checks import stopping
 
 STUDY_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}"
 PART_NAME = r"[A-Za-z0-9_-]{1,100}"
@@ -91,7 +94,11 @@ def findings(recipe: Recipe, file: str) -> Iterator[Finding]:
     def found(key: str, found: str, allowed: str, hint: str = "", reads: tuple[str, ...] = ()) -> Finding:
         return Finding(Problem(file, key, found, allowed, hint), reads)
 
-    for part in (_names, _ranges, _seeds, _model, _training, _budget, _streams, _arms, _tasks, _endpoints):
+    parts: tuple[Callable[[Recipe], Iterator[tuple[Any, ...]]], ...] = (
+        *(_names, _ranges, _seeds, _model, _training, _budget, ladder, stopping),
+        *(_streams, _arms, _tasks, endpoints),
+    )
+    for part in parts:
         for arguments in part(recipe):
             yield found(*arguments)
 
@@ -373,33 +380,3 @@ def _tasks(recipe: Recipe) -> _Found:
             yield f"{key}.kind", repr(settings.get("kind")), str(error)
             continue
         yield from _built(key, config, {item: value for item, value in settings.items() if item != "kind"})
-
-
-def _endpoints(recipe: Recipe) -> _Found:
-    endpoints = recipe.endpoints
-    yield from _endpoint("endpoints.primary", endpoints.primary, recipe)
-    for name, margin in endpoints.margins.items():
-        yield from _endpoint(f"endpoints.margins.{name}", name, recipe)
-        if not (math.isfinite(margin) and margin > 0):
-            hint = "state the smallest effect of interest, in the endpoint's own unit"
-            yield f"endpoints.margins.{name}", f"{margin:g}", "a margin of more than 0", hint
-    if endpoints.primary not in endpoints.margins:
-        found = f"no margin for the primary endpoint {endpoints.primary!r}"
-        hint = nearest(endpoints.primary, endpoints.margins)
-        yield "endpoints.margins", found, "its smallest effect of interest", hint, ("endpoints.primary",)
-
-
-def _endpoint(key: str, name: str, recipe: Recipe) -> _Found:
-    from ablate.tasks.registry import TASKS, task_class
-
-    task, *rest = name.split("/")
-    if len(rest) not in (1, 2) or not task or not all(rest):
-        yield key, repr(name), "task/metric or task/metric/subset"
-    elif task not in recipe.tasks:
-        allowed = f"a task: {listed(recipe.tasks)}"
-        yield key, f"the unknown task {task!r}", allowed, nearest(task, recipe.tasks), (f"tasks.{task}",)
-    elif (kind := recipe.tasks[task].get("kind")) in TASKS:
-        metrics = task_class(str(kind)).metrics
-        if rest[0] not in metrics:
-            found, allowed = f"the unknown metric {rest[0]!r}", f"a metric of {kind}: {listed(metrics)}"
-            yield key, found, allowed, nearest(rest[0], metrics), (f"tasks.{task}.kind",)

@@ -13,6 +13,8 @@ Match = Literal["flops", "text_tokens", "positions"]
 Modality = Literal["text", "image", "audio", "video", "sensor"]
 Order = Literal["media_first", "text_first", "mixed"]
 Documents = Literal["captioned", "interleaved", "media_only"]
+StoppingRule = Literal["fixed", "group_sequential", "anytime"]
+Spending = Literal["obrien_fleming", "pocock"]
 Control = Literal["captions_only", "captions_only_refill", "shuffled", "noise", "blank", "repeat_text"]
 
 
@@ -184,6 +186,24 @@ class EndpointsConfig:
     """The endpoint the study is judged by."""
     margins: dict[str, float]
     """Smallest effect of interest per confirmatory endpoint, in the endpoint's own unit."""
+    differences: dict[str, list[str]] = field(default_factory=dict)
+    """Name to two endpoints: `difference/<name>` is an endpoint too, the first less the second, so that its
+    contrast between two arms is the difference in differences."""
+
+
+@dataclass(frozen=True)
+class StoppingConfig:
+    """When a study may stop before its last seed (`ablate run --until-decided`); stated before the run."""
+
+    rule: StoppingRule = "fixed"
+    """`fixed`: all seeds, one look. `group_sequential`: few looks, alpha spent over them. `anytime`: a
+    confidence sequence, valid however often it is looked at."""
+    looks: list[int] = field(default_factory=list)
+    """Numbers of seeds at which the verdict is looked at, rising to the number of `seeds`. `anytime` looks
+    at every number from 2 on where none are given."""
+    spending: Spending = "obrien_fleming"
+    """`group_sequential`: how the error is spent over the looks (Lan and DeMets 1983): little early, or
+    about the same at every look (`pocock`)."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +230,12 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
     note: str = ""
     """Printed under the table, for instance what the study cannot show at its size."""
+    ladder: list[float] = field(default_factory=list)
+    """Shares of its budget at which the baseline is trained again, as `<baseline>.x<share>`: they give the
+    slope of an endpoint in text tokens, by which effects are expressed as fresh text."""
 
 
 @dataclass(frozen=True)
@@ -224,3 +248,5 @@ class Arm:
     control: Control | None = None
     mirrors: str | None = None
     """The arm a control was built from; it inherits that arm's steps and schedule."""
+    budget_share: float = 1.0
+    """Share of the baseline's budget; other than 1 in a rung of the `ladder` alone."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ablate.budget.plan import Plan, plan_study
@@ -11,8 +12,10 @@ from ablate.recipe.load import dump_recipe, recipe_digest
 from ablate.recipe.schema import Recipe
 from ablate.record import RunRecord
 from ablate.report.load import StudyHeader, write_header
+from ablate.report.registration import LOCK_FILE, lock_plan
 from ablate.study.identity import run_identity
 from ablate.study.pool import Event, Failed, Finished, run_pool
+from ablate.study.provenance import provenance
 from ablate.study.run import Job, is_scored, relabel
 from ablate.study.store import Store, disk_errors, run_name
 
@@ -82,7 +85,31 @@ def header_of(recipe: Recipe, plans: list[Plan]) -> StudyHeader:
         recipe_digest=recipe_digest(recipe),
         controls=controls,
         recipe=dump_recipe(recipe),
+        rule=recipe.stopping.rule,
+        looks=looks_of(recipe),
+        spending=recipe.stopping.spending,
+        ladder={plan.arm.name: plan.arm.budget_share for plan in plans if plan.arm.budget_share != 1.0},
+        differences={name: list(parts) for name, parts in recipe.endpoints.differences.items()},
     )
+
+
+def lock_study(recipe: Recipe, plans: list[Plan], results: Path) -> str:
+    """Lock the plan of a study into its folder of results; what was done, in words.
+
+    Raises:
+        StudyError: there are runs already, or another plan is locked.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with disk_errors(results):
+        new = lock_plan(header_of(recipe, plans), results, now=now, commit=provenance()["commit"])
+    return f"{'Locked' if new else 'Locked already'}: {results / LOCK_FILE}"
+
+
+def looks_of(recipe: Recipe) -> list[int]:
+    """Numbers of seeds at which a study that may stop is looked at; none where it may not."""
+    if recipe.stopping.rule == "fixed":
+        return []
+    return list(recipe.stopping.looks) or list(range(2, len(recipe.seeds) + 1))
 
 
 def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Event], None]) -> list[Failed]:
