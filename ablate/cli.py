@@ -3,10 +3,15 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
+
+from ablate.cli_bench import bench_app
+
+if TYPE_CHECKING:
+    from ablate.recipe.schema import Recipe
 
 
 class _Stopped(Exception):
@@ -30,7 +35,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-bench_app = typer.Typer(help="Measure the framework against bare code, in one run.", no_args_is_help=True)
 list_app = typer.Typer(help="What a recipe can name.", no_args_is_help=True)
 data_app = typer.Typer(help="Shards: see what they hold, make them of a folder.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
@@ -46,16 +50,13 @@ CacheOption = Annotated[Path, typer.Option(help="Everything derived from data.")
 SlotsOption = Annotated[
     int, typer.Option(min=0, help="Runs at a time; 0 means one per core, or one on a GPU.")
 ]
-LayersOption = Annotated[int, typer.Option(min=1, help="Transformer blocks.")]
-WidthOption = Annotated[int, typer.Option(min=1, help="Residual width, a multiple of the heads.")]
-HeadsOption = Annotated[int, typer.Option(min=1, help="Attention heads.")]
-ContextOption = Annotated[int, typer.Option(min=8, help="Positions of a row.")]
-VocabularyOption = Annotated[int, typer.Option(min=1, help="Size of the vocabulary.")]
-RowsOption = Annotated[int, typer.Option(min=1, help="Rows of a step.")]
-StepsOption = Annotated[int, typer.Option(min=1, help="Steps per measurement.")]
-RoundsOption = Annotated[int, typer.Option(min=1, help="Alternating measurements of each side.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-JsonOption = Annotated[Path | None, typer.Option(help="JSON file to write.")]
+ResultsOption = Annotated[Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")]
+UntilOption = Annotated[
+    bool, typer.Option("--until-decided", help="Look by the recipe's stopping rule, and stop at a verdict.")
+]
+MaxSeedsOption = Annotated[
+    int, typer.Option(min=0, help="With --until-decided: seeds at most; 0 takes the recipe's.")
+]
 DEFAULT_STORE = Path(".ablate/store")
 DEFAULT_CACHE = Path(".ablate/cache")
 
@@ -79,17 +80,26 @@ def plan(
     overrides: Overrides = None,
     cache: CacheOption = DEFAULT_CACHE,
     slots: SlotsOption = 0,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Write the plan with its digest, before the first run.")
+    ] = False,
+    results: ResultsOption = None,
+    until_decided: UntilOption = False,
+    max_seeds: MaxSeedsOption = 0,
 ) -> None:
     """Print what every arm would spend, and refuse unmatched pairs. Nothing is trained."""
     from ablate.budget.plan import plan_study
     from ablate.materials import prepare
-    from ablate.recipe.load import load_recipe
     from ablate.show import show_plans
     from ablate.study.estimate import estimate_seconds
+    from ablate.study.study import lock_study
 
-    materials = prepare(load_recipe(recipe, overrides or []), cache)
+    loaded = _load(recipe, overrides, until_decided, max_seeds)
+    materials = prepare(loaded, cache)
     plans = plan_study(materials)
     show_plans(materials.recipe, plans, estimate_seconds(materials, plans), _slots(slots))
+    if lock:
+        print(lock_study(loaded, plans, results or Path("results") / loaded.study))
 
 
 @app.command()
@@ -98,130 +108,111 @@ def run(
     overrides: Overrides = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = DEFAULT_CACHE,
-    results: Annotated[
-        Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")
-    ] = None,
+    results: ResultsOption = None,
     slots: SlotsOption = 0,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads of each run; 0 shares the cores among the slots.")
     ] = 0,
+    until_decided: UntilOption = False,
+    max_seeds: MaxSeedsOption = 0,
 ) -> None:
     """Train what is missing of a study, then print its report. Safe to kill and to run again."""
-    from ablate.recipe.load import load_recipe
-    from ablate.show import StudyDisplay, show_failures, show_report
+    from ablate.show import StudyDisplay, show_failures
+    from ablate.show_report import show_report, show_undecided
     from ablate.study.study import Places, prepare_study, run_study
+    from ablate.study.until import stages
 
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = _load(recipe, overrides, until_decided, max_seeds)
     places = Places(store, cache, results or Path("results") / loaded.study)
     count = _slots(slots)
-    prepared = prepare_study(loaded, places, threads or max(1, (os.cpu_count() or 1) // count))
-    with StudyDisplay(prepared) as display:
-        failures = run_study(prepared, places, count, display.see)
-    if failures:
-        show_failures(failures)
-    if any((places.results / "records").glob("*.json")):
-        show_report(places.results)
-    if failures:
-        raise typer.Exit(1)
+    for stage in stages(loaded) if until_decided else [loaded]:
+        prepared = prepare_study(stage, places, threads or max(1, (os.cpu_count() or 1) // count))
+        with StudyDisplay(prepared) as display:
+            failures = run_study(prepared, places, count, display.see)
+        if failures:
+            show_failures(failures)
+        if any((places.results / "records").glob("*.json")):
+            rendered = show_report(places.results)
+        if failures:
+            raise typer.Exit(1)
+        if until_decided and not show_undecided(rendered, len(loaded.seeds)):
+            break
+
+
+def _load(recipe: Path, overrides: list[str] | None, until_decided: bool, max_seeds: int) -> "Recipe":
+    """The recipe, and with ``until_decided`` its stopping rule."""
+    from ablate.recipe.load import load_recipe
+    from ablate.study.until import with_rule
+
+    if max_seeds and not until_decided:
+        raise typer.BadParameter("--max-seeds goes with --until-decided")
+    loaded = load_recipe(recipe, overrides or [])
+    return with_rule(loaded, max_seeds, str(recipe)) if until_decided else loaded
 
 
 @app.command()
 def report(
-    study: Annotated[Path, typer.Argument(help="A study's folder, such as results/quickstart.")],
+    studies: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of studies, such as results/quickstart.")
+    ] = None,
     against: Annotated[Path | None, typer.Option(help="Another folder whose verdicts to compare.")] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; fail if what is there is not what the records give."),
+    ] = False,
 ) -> None:
-    """Render a study's tables and plot from its records alone."""
-    from ablate.show import show_agreement, show_report
+    """Render studies from their records alone: tables, figures, a page. --check takes all of results/."""
+    from ablate.show_report import show_agreement, show_check, show_report
 
-    show_report(study)
-    if against is not None and not show_agreement(study, against):
-        raise typer.Exit(1)
+    if check:
+        if not show_check(studies or [Path("results")]):
+            raise typer.Exit(1)
+        return
+    if not studies:
+        raise typer.BadParameter("name a study's folder, such as results/quickstart")
+    for study in studies:
+        show_report(study)
+        if against is not None and not show_agreement(study, against):
+            raise typer.Exit(1)
 
 
-@bench_app.command("step")
-def bench_step(
-    layers: LayersOption = 6,
-    width: WidthOption = 384,
-    heads: HeadsOption = 6,
-    context_length: ContextOption = 256,
-    vocabulary: VocabularyOption = 8192,
-    rows: RowsOption = 8,
-    steps: StepsOption = 12,
-    rounds: RoundsOption = 3,
-    threads: ThreadsOption = 1,
-    out: JsonOption = None,
+@app.command()
+def compare(
+    studies: Annotated[list[Path], typer.Argument(help="Two or more folders of studies.")],
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
 ) -> None:
-    """Token throughput under the framework against a bare loop with the same model."""
-    from ablate.bench.step import measure_step
-    from ablate.bench.timing import StepBench
-    from ablate.show import show_measurements
+    """Studies side by side: gains, verdicts, what differs between them, what may not be compared."""
+    from ablate.show_report import show_comparison
 
-    shape = StepBench(layers, width, heads, context_length, vocabulary, rows, steps, rounds, threads)
-    show_measurements(measure_step(shape), out)
+    show_comparison(studies, out)
 
 
-@bench_app.command("media")
-def bench_media(
-    layers: LayersOption = 6,
-    width: WidthOption = 384,
-    heads: HeadsOption = 6,
-    context_length: ContextOption = 256,
-    vocabulary: VocabularyOption = 8192,
-    rows: RowsOption = 8,
-    steps: StepsOption = 12,
-    rounds: RoundsOption = 3,
-    threads: ThreadsOption = 1,
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the rows with media.")] = 0.25,
-    encoder: Annotated[str, typer.Option(help="A registered encoder; it decides the modality.")] = "patches",
-    setting: Annotated[
-        list[str] | None, typer.Option(help="A setting of the encoder, such as image_size=64.")
+@app.command()
+def calibrate(
+    study: Annotated[Path | None, typer.Argument(help="Folder of an A/A study.")] = None,
+    planted: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a study with planted effects; may be repeated.")
     ] = None,
-    media_loss: Annotated[float, typer.Option(min=0.0, help="Weight of the next-patch regression.")] = 1.0,
-    control: Annotated[
-        list[str] | None, typer.Option(help="A control to time as well, such as shuffled.")
-    ] = None,
-    data_workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
-    out: JsonOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the page and its tables.")] = Path(
+        "results/calibration"
+    ),
+    studies: Annotated[
+        int, typer.Option(min=1, help="Simulated studies of each population and size.")
+    ] = 20_000,
+    simulate_only: Annotated[
+        bool, typer.Option("--simulate-only", help="No A/A study: nothing comes from real runs.")
+    ] = False,
 ) -> None:
-    """Hardware use of an arm with media against the text arm, in steps of real runs."""
-    from ablate.bench.media import MediaBench, encoder_settings, known_controls, measure_media
-    from ablate.bench.timing import StepBench
-    from ablate.show import show_measurements
+    """False claims, coverage and power of the instrument, from A/A runs, planted runs and simulation."""
+    from ablate.report.calibration import calibrate as measure
+    from ablate.show import console
 
-    bench = MediaBench(
-        StepBench(layers, width, heads, context_length, vocabulary, rows, steps, rounds, threads),
-        share,
-        encoder_settings(encoder, setting or []),
-        media_loss,
-        known_controls(control or []),
-        data_workers,
-    )
-    show_measurements(measure_media(bench), out)
-
-
-@bench_app.command("data")
-def bench_data(
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of each measurement.")] = 3.0,
-    out: JsonOption = None,
-) -> None:
-    """Rates of the data path alone, per core: token file, decoding, decoded media, cached features."""
-    import tempfile
-
-    from ablate.bench.data import measure_sources
-    from ablate.bench.decoders import measure_decoders
-    from ablate.bench.features import measure_features
-    from ablate.bench.rows import measure_rows
-    from ablate.show import show_measurements
-
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        found = [
-            *measure_rows(place, seconds),
-            *measure_sources(place, seconds),
-            *measure_decoders(seconds),
-            *measure_features(place, seconds),
-        ]
-    show_measurements(found, out)
+    if (study is None) != simulate_only:
+        raise typer.BadParameter("name the folder of an A/A study, or ask for --simulate-only")
+    rendered = measure(study, out, studies, planted or [])
+    for sentence in rendered.sentences:
+        console().print(sentence, markup=False, highlight=False)
+    print(f"Written: {', '.join(str(out / name) for name in rendered.files)}")
 
 
 @list_app.command("encoders")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ablate.budget.plan import Plan
     from ablate.materials import Materials
     from ablate.recipe.schema import Recipe
-    from ablate.report.study import RenderedStudy
     from ablate.study.pool import Event, Failed, Finished
     from ablate.study.run import Job
     from ablate.study.study import Prepared
@@ -34,7 +33,8 @@ def console() -> Console:
     return out if out.is_terminal else Console(width=WIDTH)
 
 
-def _table(title: str, *columns: str) -> Table:
+def titled_table(title: str, *columns: str) -> Table:
+    """An empty table whose first column is flush left."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
@@ -51,7 +51,9 @@ def _count(value: float) -> str:
 
 def show_materials(materials: "Materials") -> None:
     """What the recipe's data hold."""
-    table = _table(f"{materials.recipe.study}: the recipe is sound; its data", "what", "holds", "digest")
+    table = titled_table(
+        f"{materials.recipe.study}: the recipe is sound; its data", "what", "holds", "digest"
+    )
     table.add_row(
         "tokenizer", f"{materials.tokenizer.vocabulary} tokens", materials.digests["tokenizer"][:12]
     )
@@ -109,7 +111,7 @@ def show_undecodable(materials: "Materials") -> bool:
 def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float], slots: int) -> None:
     """Steps, cost and tokens of every arm, FLOPs by component, and the time the study would take."""
     repeats = any(plan.ledger.repeated_tokens for plan in plans)
-    table = _table(
+    table = titled_table(
         f"{recipe.study}: held equal: {recipe.budget.match}",
         "arm", "steps", "FLOPs", "vs baseline", "text tokens", *(["text again"] if repeats else []),
         "captions", "media pos.", "params", "time",
@@ -133,7 +135,7 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         )
     out = console()
     out.print(table)
-    parts = _table(
+    parts = titled_table(
         "FLOPs of a step by component (a control is charged as the arm it mirrors)", "arm", *_parts(plans)
     )
     for plan in plans:
@@ -174,10 +176,13 @@ def _control_lines(plans: "list[Plan]") -> list[str]:
 
 def _power_lines(recipe: "Recipe", plans: "list[Plan]") -> list[str]:
     """What sd of paired differences the seeds and margins of the recipe can decide with."""
-    from ablate.stats.verdict import ALPHA, largest_sd
+    from ablate.stats.power import largest_sd
+    from ablate.stats.verdict import ALPHA
 
     pairs = len(recipe.seeds)
-    media = [plan.arm for plan in plans if plan.arm.mirrors is None and plan.arm.name != recipe.baseline]
+    # A rung of the ladder is the baseline again, in no contrast.
+    own = [plan.arm for plan in plans if plan.arm.mirrors is None and plan.arm.budget_share == 1]
+    media = [arm for arm in own if arm.name != recipe.baseline]
     shuffled = [plan.arm for plan in plans if plan.arm.control == "shuffled"]
     family = max(1, (len(media) + len(shuffled)) * len(recipe.endpoints.margins))
     if pairs < 2:
@@ -280,48 +285,9 @@ def show_failures(failures: list["Failed"]) -> None:
     out.print(f"{runs} failed; once that is mended, the same command trains what is missing")
 
 
-def show_report(folder: Path) -> None:
-    """Render the study, write its files, and print verdict and summary."""
-    from ablate.report.study import render_study
-    from ablate.report.text import verdict_sentences
-    from ablate.study.store import disk_errors
-
-    with disk_errors(folder):
-        rendered = render_study(folder)
-    out = console()
-    out.print(summary_table(rendered))
-    for sentence in verdict_sentences(rendered.contrasts, rendered.header):
-        out.print(Text(sentence))
-    if rendered.header.note:
-        out.print(Text(f"Note: {rendered.header.note}"))
-    out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
-
-
-def summary_table(rendered: "RenderedStudy") -> Table:
-    """The primary endpoint at a glance: one row an arm."""
-    from ablate.report.study import SUMMARY_COLUMNS, summary_rows
-
-    table = _table(f"{rendered.header.study}: {rendered.header.primary}", *SUMMARY_COLUMNS)
-    for row in summary_rows(rendered):
-        table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def show_agreement(fresh: Path, committed: Path) -> bool:
-    """Whether the verdicts of two folders agree, contrast by contrast."""
-    from ablate.report.study import compare_verdicts
-
-    lines = compare_verdicts(fresh, committed)
-    out = console()
-    out.print(Text(f"{fresh} beside {committed}:"))
-    for line in lines:
-        out.print(Text(f"  {line}"))
-    return not any(line.startswith("DIFFER") for line in lines)
-
-
 def show_measurements(found: list["Measurement"], out: Path | None) -> None:
     """Rates beside what they are measured against."""
-    table = _table("Measured in this run", "what", "value", "unit", "reference", "ratio")
+    table = titled_table("Measured in this run", "what", "value", "unit", "reference", "ratio")
     for one in found:
         reference = f"{one.reference:,.0f}" if one.reference else ""
         ratio = f"{one.value / one.reference:.3f}" if one.reference else ""
@@ -339,8 +305,8 @@ def show_encoders() -> None:
 
     from encoders.registry import ENCODERS, build_encoder
 
-    table = _table("Encoders, at their default settings, for a backbone of width 384", "name", "modality",
-                   "item", "tokens an item", "parameters", "trunk", "pretrained on")  # fmt: skip
+    columns = ("name", "modality", "item", "tokens an item", "parameters", "trunk", "pretrained on")
+    table = titled_table("Encoders, at their default settings, for a backbone of width 384", *columns)
     for name in ENCODERS:
         # Shapes alone: no weight is drawn.
         with torch.device("meta"):
@@ -361,7 +327,7 @@ def show_tasks() -> None:
     """Every task kind and its metrics."""
     from ablate.tasks.registry import TASKS, task_class
 
-    table = _table("Task kinds", "kind", "metric", "better", "meaning")
+    table = titled_table("Task kinds", "kind", "metric", "better", "meaning")
     for column in table.columns:
         column.justify = "left"
     for kind in TASKS:

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"record", "recipe", "data", "materials", "model", "budget", "budget.ledger", "train", "report"},
     "bench": {"seeding", "recipe", "data", "materials", "model", "budget", "train"},
 }
-"""Room to the rooms it may import. The command line (`cli`, `show`) may import all of them.
+"""Room to the rooms it may import. The command line (`cli...`, `show...`) may import all of them.
 
 One exception to the order: `recipe` reads the settings classes of tasks by name, to refuse a typo in them.
 """
@@ -49,7 +49,7 @@ def test_no_room_imports_one_that_comes_after_it() -> None:
     for path in sorted((ROOT / "ablate").glob("**/*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         room = room_of(module)
-        if path.name == "__init__.py" or room in ("cli", "show", "show_data"):
+        if path.name == "__init__.py" or room.startswith(("cli", "show")):
             continue
         seen.add(room)
         for name in imports_of(path):

@@ -180,13 +180,14 @@ def test_the_table_on_the_first_screen_is_the_committed_one() -> None:
     """The numbers shown are those that the records give."""
     from rich.console import Console
 
+    from ablate.report.analysis import analyse
     from ablate.report.study import load_records, read_header, render
-    from ablate.show import summary_table
+    from ablate.show_report import summary_table
 
     study = ROOT / "results" / "quickstart"
     header = read_header(study)
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(summary_table(render(header, load_records(study, header))))
+    console.print(summary_table(render(analyse(header, load_records(study, header)))))
     table = printed(console.export_text())
     assert shown("demo")[: len(table)] == table
 

@@ -8,6 +8,7 @@ import yaml
 
 from ablate.recipe.load import load_recipe
 from ablate.record import RunRecord
+from ablate.report.analysis import read_study
 from ablate.report.load import load_records, read_header
 from ablate.report.study import render
 from ablate.stats.binomial import chance_interval
@@ -113,7 +114,7 @@ def answered(modality: str) -> dict[str, list[float]]:
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
 def test_committed_tables_are_what_their_records_give(study: Path) -> None:
-    rendered = render(read_header(study), records(study))
+    rendered = render(read_study(study))
     assert rendered.refusals == []
     for name, text in rendered.files.items():
         if name.endswith((".md", ".csv")):

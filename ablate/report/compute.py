@@ -1,10 +1,8 @@
 """What each arm spent: beside the matched quantity, all the others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import pandas as pd
 
 from ablate.budget.ledger import Ledger
 from ablate.record import RunRecord
@@ -42,20 +40,29 @@ QUANTITIES = {
 Runs = Mapping[tuple[str, int], RunRecord]
 
 
-def spent_frame(runs: Runs, header: StudyHeader) -> pd.DataFrame:
-    """One row per run of a planned arm and seed, diverged ones included: `arm`, `seed`, the quantities,
-    and `off`, the matched quantity relative to the baseline's run of the same seed."""
-    rows = [
-        {"arm": arm, "seed": seed} | {key: one.of(runs[arm, seed].spent) for key, one in QUANTITIES.items()}
-        for arm in header.arms
-        for seed in header.seeds
-        if (arm, seed) in runs
-    ]
-    frame = pd.DataFrame(rows, columns=["arm", "seed", *QUANTITIES])
-    matched = MATCHED[header.match]
-    baseline = frame[frame["arm"] == header.baseline].set_index("seed")[matched]
-    frame["off"] = frame[matched].astype(float) / frame["seed"].map(baseline).astype(float) - 1.0
-    return frame
+@dataclass(frozen=True)
+class _Spent:
+    """What the runs of one arm spent."""
+
+    seeds: list[int]
+    ledgers: list[Ledger]
+    off: list[float]
+    """The matched quantity relative to the baseline's run of the same seed, less 1, where there is one."""
+
+
+def _spent(runs: Runs, header: StudyHeader) -> dict[str, _Spent]:
+    """Every planned arm, with the runs of planned seeds that there are, diverged ones included."""
+
+    def matched(arm: str, seed: int) -> float | None:
+        return QUANTITIES[MATCHED[header.match]].of(runs[arm, seed].spent) if (arm, seed) in runs else None
+
+    found = {}
+    for arm in header.arms:
+        seeds = [seed for seed in header.seeds if (arm, seed) in runs]
+        pairs = [(matched(arm, seed), matched(header.baseline, seed)) for seed in seeds]
+        off = [mine / base - 1.0 for mine, base in pairs if mine is not None and base]
+        found[arm] = _Spent(seeds, [runs[arm, seed].spent for seed in seeds], off)
+    return found
 
 
 def compute_table(runs: Runs, header: StudyHeader) -> Table:
@@ -63,52 +70,49 @@ def compute_table(runs: Runs, header: StudyHeader) -> Table:
     matched = MATCHED[header.match]
     titles = [one.title + (" (matched)" if key == matched else "") for key, one in QUANTITIES.items()]
     table = Table(["arm", "runs", *titles, "matched quantity off by"])
-    frame = spent_frame(runs, header)
-    for arm in header.arms:
-        part = frame[frame["arm"] == arm]
-        count = f"{len(part)}" if len(part) == len(header.seeds) else f"{len(part)} of {len(header.seeds)}"
-        cells: list[Cell] = [_range(part[key], one.style) for key, one in QUANTITIES.items()]
-        off = [float(value) for value in part["off"].dropna()]
-        worst = f"{max(off, key=abs):+.2%}" if off else ABSENT
+    for arm, spent in _spent(runs, header).items():
+        planned, there = len(header.seeds), len(spent.seeds)
+        count = f"{there}" if there == planned else f"{there} of {planned}"
+        cells: list[Cell] = [
+            _range([one.of(ledger) for ledger in spent.ledgers], one.style) for one in QUANTITIES.values()
+        ]
+        worst = f"{max(spent.off, key=abs):+.2%}" if spent.off else ABSENT
         row: list[Cell] = [arm, count, *cells, ABSENT if arm == header.baseline else worst]
-        table.add(row, run_names([arm], part["seed"]))
+        table.add(row, run_names([arm], spent.seeds))
     return table
 
 
 def compute_rows(runs: Runs, header: StudyHeader) -> Table:
     """The same rows for machines: smallest and largest of each quantity, and of each component."""
-    frame = spent_frame(runs, header)
-    kept = {key: run for key, run in runs.items() if key[0] in header.arms and key[1] in header.seeds}
+    arms = _spent(runs, header)
     components = {
-        name: sorted({part for run in kept.values() for part in getattr(run.spent, name)})
+        name: sorted(
+            {part for one in arms.values() for ledger in one.ledgers for part in getattr(ledger, name)}
+        )
         for name in ("flops", "parameters")
     }
     wide = [f"{name}/{part}" for name, parts in components.items() for part in parts]
     columns = [f"{key}_{end}" for key in [*QUANTITIES, *wide] for end in ("min", "max")]
     table = Table(["arm", "runs", *columns, "off_min", "off_max"])
-    ledgers: dict[str, list[Ledger]] = {arm: [] for arm in header.arms}
-    for (arm, _), run in kept.items():
-        ledgers[arm].append(run.spent)
-    for arm in header.arms:
-        part = frame[frame["arm"] == arm]
-        row: list[Cell] = [arm, len(part)]
-        for key in QUANTITIES:
-            row += _ends(part[key])
+    for arm, spent in arms.items():
+        row: list[Cell] = [arm, len(spent.seeds)]
+        for one in QUANTITIES.values():
+            row += _ends([one.of(ledger) for ledger in spent.ledgers])
         for name, parts in components.items():
-            for component in parts:
-                row += _ends(pd.Series([getattr(ledger, name).get(component, 0) for ledger in ledgers[arm]]))
-        table.rows.append([*row, *_ends(part["off"].dropna())])
+            for part in parts:
+                row += _ends([getattr(ledger, name).get(part, 0) for ledger in spent.ledgers])
+        table.add([*row, *_ends(spent.off)], run_names([arm], spent.seeds))
     return table
 
 
-def _ends(values: pd.Series) -> list[Cell]:
-    return [None, None] if values.empty else [values.min().item(), values.max().item()]
+def _ends(values: Sequence[float]) -> list[Cell]:
+    return [min(values), max(values)] if values else [None, None]
 
 
-def _range(values: pd.Series, style: str) -> str:
-    if values.empty:
+def _range(values: Sequence[float], style: str) -> str:
+    if not values:
         return ABSENT
-    low, high = (_styled(float(end), style) for end in (values.min(), values.max()))
+    low, high = (_styled(float(end), style) for end in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 

@@ -7,19 +7,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ablate.record import RunRecord
+from ablate.report.analysis import Analysis
 from ablate.report.compute import compute_table
+from ablate.report.contrast_tables import contrast_table, precision_table
+from ablate.report.curves import curve_caption
+from ablate.report.effect_tables import decomposition_table, equivalent_table, missing_parts
 from ablate.report.load import StudyHeader
-from ablate.report.sentences import LEGEND, verdict_sentences
+from ablate.report.sentences import (
+    DECOMPOSITION,
+    EQUIVALENTS,
+    LEGEND,
+    PRECISION,
+    coverage_legend,
+    looks_legend,
+    verdict_sentences,
+)
 from ablate.report.tables import (
     Table,
     chance_table,
-    contrast_table,
     endpoint_places,
     missing_table,
     score_table,
     skip_table,
 )
-from ablate.stats.contrasts import Contrast, index_runs
+from ablate.report.waterfall import primary_only, waterfall_caption
+from ablate.stats.contrasts import Contrast
+from ablate.stats.samples import index_runs
 
 
 @dataclass(frozen=True)
@@ -67,39 +80,98 @@ class Document:
         return [part for part in self.parts if isinstance(part, Picture)]
 
 
-def compose(header: StudyHeader, records: list[RunRecord], found: list[Contrast]) -> Document:
+def compose(study: Analysis) -> Document:
     """The report of a study, verdict first."""
-    runs, places = index_runs(records), endpoint_places(found)
-    confirmatory = [one for one in found if one.confirmatory]
-    exploratory = [one for one in found if not one.confirmatory]
-    family = f"P values are adjusted after Holm over these {len(confirmatory)} contrasts. {LEGEND}"
-    loose = "P values are not adjusted; these suggest, and do not confirm. A verdict needs a margin."
-    luck = "Binomial interval of guessing, 95% over all runs shown of an endpoint together (Bonferroni)."
-    spent = f"Held equal: {header.match}. A range is smallest to largest over seeds."
+    header, found = study.header, study.contrasts
     parts: list[Section | Picture] = [
-        Section(
-            "missing",
-            "Missing and refused",
-            missing_table(runs, header, found),
-            "None of these is in an average.",
-        ),
-        Section("confirmatory", "Confirmatory contrasts", contrast_table(confirmatory), family),
-        Picture("forest", "Forest plot of the contrasts", _forest_alternative(found)),
-        Section("exploratory", "Exploratory contrasts", contrast_table(exploratory), loose),
-        Section("scores", "Scores", score_table(runs, header, places)),
-        Section("chance", "Placebo arms beside chance", chance_table(runs, header, places), luck),
-        Section("compute", "Compute", compute_table(runs, header), spent),
-        Section("skips", "Skipped or cut", skip_table(runs, header)),
+        *_judged(study),
+        *_effects(study),
+        *_beside(study),
+        *_spent(study),
     ]
     return Document(
         title=header.study,
         question=header.question,
         verdict=verdict_sentences(found, header) or ["No arm is contrasted with the baseline."],
-        registration=[],
+        registration=study.registration.sentences,
         parts=[part for part in parts if isinstance(part, Picture) or part.table.rows],
-        disclosures=disclosures(header, records),
-        provenance=provenance(header, records),
+        disclosures=disclosures(header, study.records),
+        provenance=provenance(header, study.records),
     )
+
+
+def _judged(study: Analysis) -> list[Section | Picture]:
+    """What the verdict rests on."""
+    runs = index_runs(study.records)
+    confirmatory = [one for one in study.contrasts if one.confirmatory]
+    missing = missing_table(runs, study.header, study.contrasts)
+    for fault in study.faults:
+        missing.add(["item scores", fault])
+    title = "Confirmatory contrasts"
+    if not study.registration.confirmatory:
+        title = "Contrasts of the plan (not confirmatory, see Plan)"
+    family = f"P values are adjusted after Holm over these {len(confirmatory)} contrasts. {LEGEND}"
+    legend = " ".join([family, *looks_legend(study.header), *coverage_legend(confirmatory)])
+    return [
+        Section("missing", "Missing and refused", missing, "None of these is in an average."),
+        Section("confirmatory", title, contrast_table(confirmatory), legend),
+        Picture("forest", "Forest plot of the contrasts", _forest_alternative(study.contrasts)),
+    ]
+
+
+def _effects(study: Analysis) -> list[Section | Picture]:
+    """What the effect is made of, and what it is worth in text."""
+    places = endpoint_places(study.contrasts)
+    parts: list[Section | Picture] = []
+    if study.decompositions:
+        table = decomposition_table(study.decompositions, places)
+        legend = " ".join([DECOMPOSITION, *missing_parts(study.decompositions)])
+        parts.append(Section("decomposition", "What the effect is made of", table, legend))
+        own = primary_only(study.decompositions)
+        if any(one.parts for one in own):
+            parts.append(Picture("decomposition", "Parts of the effect", waterfall_caption(own)))
+    table = equivalent_table(study.equivalents, places)
+    parts.append(Section("equivalents", "Effects in tokens of text", table, EQUIVALENTS))
+    return parts
+
+
+def _beside(study: Analysis) -> list[Section | Picture]:
+    """What stands beside the verdict."""
+    runs, header, places = index_runs(study.records), study.header, endpoint_places(study.contrasts)
+    confirmatory = [one for one in study.contrasts if one.confirmatory]
+    exploratory = [one for one in study.contrasts if not one.confirmatory]
+    loose = (
+        f"P values are adjusted after Benjamini and Hochberg over these {len(exploratory)} contrasts; these "
+        "suggest, and do not confirm. A verdict needs a margin."
+    )
+    luck = "Binomial interval of guessing, 95% over all runs shown of an endpoint together (Bonferroni)."
+    return [
+        Section("precision", "Beside the primary interval", precision_table(confirmatory), PRECISION),
+        Section("exploratory", "Exploratory contrasts", contrast_table(exploratory), loose),
+        Section("scores", "Scores", score_table(runs, header, places)),
+        Section("chance", "Placebo arms beside chance", chance_table(runs, header, places), luck),
+    ]
+
+
+def _spent(study: Analysis) -> list[Section | Picture]:
+    """What the arms cost, and how they learned."""
+    runs, header = index_runs(study.records), study.header
+    spent = f"Held equal: {header.match}. A range is smallest to largest over seeds."
+    curves: list[Section | Picture] = []
+    if any(record.curve for record in study.records):
+        curves = [
+            Picture("loss_flops", "Training loss over FLOPs", curve_caption(study.records, header, "flops")),
+            Picture(
+                "loss_tokens",
+                "Training loss over text tokens",
+                curve_caption(study.records, header, "text_tokens"),
+            ),
+        ]
+    return [
+        Section("compute", "Compute", compute_table(runs, header), spent),
+        *curves,
+        Section("skips", "Skipped or cut", skip_table(runs, header)),
+    ]
 
 
 def _forest_alternative(found: list[Contrast]) -> str:

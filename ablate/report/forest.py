@@ -1,30 +1,44 @@
 """The forest plot: every contrast of the endpoints that have a margin, with intervals and margin."""
 
-import io
 import textwrap
 from collections.abc import Sequence
+from itertools import accumulate
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from ablate.report.contrast_tables import pairs_text
+from ablate.report.figures import (
+    BAND,
+    BLUE,
+    PURPLE,
+    VERMILLION,
+    bare,
+    new_figure,
+    printable,
+    row_labels,
+    styled,
+    text_inches,
+    x_label,
+)
 from ablate.report.load import StudyHeader
-from ablate.report.tables import pairs_text
 from ablate.stats.contrasts import Contrast
 
 STYLES = {
-    "total": ("#0072B2", "o", "arm vs baseline"),
-    "grounding": ("#D55E00", "D", "arm vs shuffled (grounding)"),
-    "control": ("#CC79A7", "s", "arm vs other control"),
+    "total": (BLUE, "o", "arm vs baseline"),
+    "grounding": (VERMILLION, "D", "arm vs shuffled (grounding)"),
+    "control": (PURPLE, "s", "arm vs other control"),
     "placebo": ("#555555", "^", "control vs baseline"),
 }
 """Kind to colour (Okabe and Ito's palette), marker and legend; the marker alone tells kinds apart."""
 
 LINE_INCHES = 0.16
 """Height of a line of labels; a row has room for two, or as many as its labels take."""
+
+WIDTH, ABOVE, BELOW, LEGEND = 10.0, 0.32, 0.5, 0.5
+"""Inches: of the figure, above and below a panel, and of the legend."""
 
 LABEL_WIDTH = 34
 """Characters in a line of labels."""
@@ -49,53 +63,48 @@ def legible(rows: Sequence[Contrast]) -> list[Contrast]:
     return ([one for one in rows if one.confirmatory] or list(rows))[:MOST_ROWS]
 
 
+@styled
 def forest_figure(contrasts: Sequence[Contrast], header: StudyHeader) -> Figure:
     """The forest plot as a figure, one panel per endpoint."""
     panels = plotted(contrasts, header)
-    heights = [sum(map(row_inches, legible(rows))) + 0.9 for rows in panels.values()] or [1.0]
-    figure = Figure(figsize=(10.0, sum(heights) + 0.7), layout="constrained")
     if not panels:
+        figure = new_figure("forest", WIDTH, 1.0)
         figure.text(0.5, 0.5, "no contrasts", ha="center")
         return figure
-    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (endpoint, rows) in zip(axes, panels.items(), strict=True):
-        _panel(ax, endpoint, rows)
-    kinds = dict.fromkeys(one.kind for rows in panels.values() for one in rows)
+    heights = [sum(map(row_inches, legible(rows))) for rows in panels.values()]
+    figure = new_figure("forest", WIDTH, sum(heights) + len(heights) * (ABOVE + BELOW) + LEGEND)
+    every = [one for rows in panels.values() for one in legible(rows)]
+    left, right = (max(text_inches(text(one)) for one in every) + 0.15 for text in (left_label, right_label))
+    top = 0.0
+    for height, (endpoint, rows) in zip(heights, panels.items(), strict=True):
+        _panel(bare(figure, left, top + ABOVE, WIDTH - left - right, height), endpoint, rows)
+        top += ABOVE + height + BELOW
+    figure.legend(handles=_handles(every), loc="lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _handles(shown: Sequence[Contrast]) -> list[Line2D | Patch]:
+    """What the legend explains: kinds that occur, intervals, fill, margin."""
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=STYLES[kind][0], marker=STYLES[kind][1], ls="", label=STYLES[kind][2])
-        for kind in kinds
+        for kind in dict.fromkeys(one.kind for one in shown)
     ]
     handles.append(Line2D([], [], color="black", lw=1.0, label="95% interval"))
     handles.append(Line2D([], [], color="black", lw=3.5, label="90% interval"))
     plain = Line2D([], [], color="black", marker="o", markerfacecolor="white", ls="")
     plain.set_label("hollow: exploratory")
-    handles.append(plain)
-    handles.append(Patch(facecolor="#DDDDDD", label="within the margin"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return figure
-
-
-def forest_svg(contrasts: Sequence[Contrast], header: StudyHeader) -> str:
-    """The forest plot as SVG, the same text for the same contrasts. Labels stay text."""
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "ablate", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
-    ):
-        figure = forest_figure(contrasts, header)
-        out = io.StringIO()
-        FigureCanvasSVG(figure)
-        title = f"Forest plot of {header.study}"
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    return out.getvalue()
+    return [*handles, plain, Patch(facecolor=BAND, label="within the margin")]
 
 
 def left_label(one: Contrast) -> str:
     """The two arms, wrapped."""
-    return textwrap.fill(f"{one.arm} vs {one.reference}", LABEL_WIDTH)
+    return textwrap.fill(printable(f"{one.arm} vs {one.reference}"), LABEL_WIDTH)
 
 
 def right_label(one: Contrast) -> str:
     """The number of pairs and the verdict, wrapped."""
-    return textwrap.fill(f"n = {pairs_text(one)}: {one.printed_verdict or 'no margin'}", LABEL_WIDTH)
+    said = one.printed_verdict or "no margin"
+    return textwrap.fill(printable(f"n = {pairs_text(one)}: {said}"), LABEL_WIDTH)
 
 
 def row_inches(one: Contrast) -> float:
@@ -108,38 +117,41 @@ def _panel(ax: Axes, endpoint: str, every: Sequence[Contrast]) -> None:
     rows = legible(every)
     margin = rows[0].margin
     if margin is not None:
-        ax.axvspan(-margin, margin, color="#DDDDDD", zorder=0, lw=0)
+        ax.axvspan(-margin, margin, color=BAND, zorder=0, lw=0)
     ax.axvline(0.0, color="black", lw=0.8, zorder=1)
-    top, centres = 0.0, []
-    for one in rows:
-        centres.append(top + row_inches(one) / 2)
-        top += row_inches(one)
-        _row(ax, centres[-1], one)
-    right = ax.twinx()
-    for side, text in ((ax, left_label), (right, right_label)):
-        side.set_yticks(centres, [text(one) for one in rows], fontsize=8, parse_math=False)
-        side.set_ylim(top, 0.0)
-        side.tick_params(axis="y", length=0)
-        side.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="x", labelsize=8)
+    ends = list(accumulate(map(row_inches, rows)))
+    centres = [end - row_inches(one) / 2 for end, one in zip(ends, rows, strict=True)]
+    _marks(ax, centres, rows)
+    row_labels(ax, centres, [left_label(one) for one in rows], [right_label(one) for one in rows])
     ax.margins(x=0.06)
     better = "higher" if rows[0].sample.higher_is_better else "lower"
     stated = f", margin {margin:g}" if margin is not None else ""
     part = (
         f"; {len(rows)} of {len(every)} contrasts, all are in contrasts.csv" if len(rows) < len(every) else ""
     )
-    ax.set_title(f"{endpoint} ({better} is better{stated}){part}", fontsize=9, loc="left", parse_math=False)
-    ax.set_xlabel("gain: right of zero the first arm is better", fontsize=8)
+    said = printable(f"{endpoint} ({better} is better{stated}){part}")
+    ax.set_title(said, fontsize=9, loc="left", parse_math=False)
+    x_label(ax, "gain: right of zero the first arm is better")
 
 
-def _row(ax: Axes, at: float, one: Contrast) -> None:
-    colour, marker, _ = STYLES[one.kind]
-    found = one.estimate
-    for interval, width in ((found.interval95, 1.0), (found.interval90, 3.5)):
-        if interval is not None:
-            ax.plot(interval, (at, at), color=colour, lw=width, solid_capstyle="butt", zorder=2)
-    if found.mean_gain is None:
-        ax.text(0.0, at, " no complete pair", va="center", fontsize=8, color=colour)
-        return
-    face = colour if one.confirmatory else "white"
-    ax.plot([found.mean_gain], [at], marker, color=colour, markerfacecolor=face, markersize=6, zorder=3)
+def _marks(ax: Axes, centres: Sequence[float], rows: Sequence[Contrast]) -> None:
+    """Intervals and points: one artist for all rows of a kind, because artists are what drawing costs."""
+    for kind, (colour, marker, _) in STYLES.items():
+        own = [(at, one) for at, one in zip(centres, rows, strict=True) if one.kind == kind]
+        for name, width in (("interval95", 1.0), ("interval90", 3.5)):
+            spans = [(at, getattr(one, name)) for at, one in own if getattr(one, name)]
+            if spans:
+                heights, bounds = zip(*spans, strict=True)
+                ax.hlines(heights, *zip(*bounds, strict=True), color=colour, lw=width, zorder=2)
+        for confirmatory, face in ((True, colour), (False, "white")):
+            points = [
+                (one.estimate.mean_gain, at)
+                for at, one in own
+                if one.confirmatory is confirmatory and one.estimate.mean_gain is not None
+            ]
+            if points:
+                gains, heights = zip(*points, strict=True)
+                ax.plot(gains, heights, marker, color=colour, markerfacecolor=face, markersize=6, zorder=3)
+        for at, one in own:
+            if one.estimate.mean_gain is None:
+                ax.text(0.0, at, " no complete pair", va="center", color=colour)

@@ -10,12 +10,14 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ablate.record import RecordError, RunRecord, read_record
 
 HEADER_FORMAT = 1
 HEADER_FILE = "study.json"
+RULES = ("fixed", "group_sequential", "anytime")
+SPENDINGS = ("obrien_fleming", "pocock")
 MATCHES = ("flops", "text_tokens", "positions")
 
 
@@ -46,6 +48,16 @@ class StudyHeader:
     """Arm to the names of its control arms."""
     recipe: str = ""
     """The resolved recipe as YAML."""
+    rule: Literal["fixed", "group_sequential", "anytime"] = "fixed"
+    """When the study may stop: `fixed`, `group_sequential` or `anytime`."""
+    looks: list[int] = field(default_factory=list)
+    """Numbers of seeds at which a study that may stop is looked at; `seeds` are those up to now."""
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+    """`group_sequential`: how the error is spent over the looks."""
+    ladder: dict[str, float] = field(default_factory=dict)
+    """Arm to its share of the baseline's budget: the baseline again, in no contrast."""
+    differences: dict[str, list[str]] = field(default_factory=dict)
+    """Name to two endpoints: `difference/<name>` is the first less the second."""
 
 
 def write_header(header: StudyHeader, folder: Path) -> None:
@@ -163,17 +175,24 @@ def _check(header: StudyHeader, path: Path) -> None:
 
 
 def _type_faults(header: StudyHeader) -> list[str]:
-    texts = ("study", "question", "baseline", "primary", "match", "note", "recipe_digest", "recipe")
+    texts = ["study", "question", "baseline", "primary", "match", "note", "recipe_digest", "recipe"]
     faults = [f"{key} is not text" for key in texts if not isinstance(getattr(header, key), str)]
     seeds = header.seeds
     if not (isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)):
         faults.append("seeds is not a list of whole numbers")
+    if not (isinstance(header.looks, list) and all(type(look) is int for look in header.looks)):
+        faults.append("looks is not a list of whole numbers")
     if not _names(header.arms):
         faults.append("arms is not a list of names")
     if not (isinstance(header.margins, dict) and all(_is_number(m) for m in header.margins.values())):
         faults.append("margins does not map endpoints to numbers")
     if not (isinstance(header.controls, dict) and all(_names(names) for names in header.controls.values())):
         faults.append("controls does not map arms to lists of names")
+    if not (isinstance(header.ladder, dict) and all(_is_number(share) for share in header.ladder.values())):
+        faults.append("ladder does not map arms to shares of the budget")
+    differences = header.differences
+    if not (isinstance(differences, dict) and all(_names(p) and len(p) == 2 for p in differences.values())):
+        faults.append("differences does not map names to two endpoints each")
     return faults
 
 
@@ -189,14 +208,26 @@ def _sense_faults(header: StudyHeader) -> list[str]:
         faults.append(f"seeds {header.seeds} are empty or repeat")
     if len(set(header.arms)) != len(header.arms):
         faults.append(f"arms {header.arms} repeat")
+    if header.rule not in RULES:
+        faults.append(f"rule is {header.rule!r}, allowed: {', '.join(RULES)}")
+    if header.spending not in SPENDINGS:
+        faults.append(f"spending is {header.spending!r}, allowed: {', '.join(SPENDINGS)}")
+    if (header.rule == "fixed") == bool(header.looks) or header.looks != sorted(set(header.looks)):
+        faults.append(f"looks {header.looks} do not rise, or do not go with the rule {header.rule!r}")
     if header.match not in MATCHES:
         faults.append(f"match is {header.match!r}, allowed: {', '.join(MATCHES)}")
     for endpoint, margin in header.margins.items():
         if not (math.isfinite(margin) and margin > 0):
             faults.append(f"margin of {endpoint!r} is {margin}, and has to be above zero")
+    for arm, share in header.ladder.items():
+        if not (math.isfinite(share) and share > 0 and share != 1):
+            faults.append(f"ladder arm {arm!r} has share {share}, and has to be above zero and not 1")
     mentioned = [header.baseline, *header.controls, *(c for names in header.controls.values() for c in names)]
+    mentioned += header.ladder
     faults += [f"{name!r} is not among the arms" for name in mentioned if name not in header.arms]
     controls = [name for names in header.controls.values() for name in names]
     if header.baseline in controls or len(set(controls)) != len(controls):
         faults.append("a control mirrors one arm, and the baseline is none")
+    if header.ladder.keys() & {header.baseline, *header.controls, *controls}:
+        faults.append("a ladder arm is neither the baseline, nor a control, nor has controls")
     return faults

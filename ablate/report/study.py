@@ -1,18 +1,29 @@
 """From the folder of a study to its report, and from two folders to their agreement."""
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from ablate.record import RunRecord
+from ablate.report.analysis import Analysis, analyse, read_study
 from ablate.report.compute import compute_rows
-from ablate.report.document import compose
-from ablate.report.forest import forest_svg
+from ablate.report.contrast_tables import contrast_rows
+from ablate.report.curves import curve_figure
+from ablate.report.document import Document, compose
+from ablate.report.effect_tables import decomposition_rows, equivalent_rows
+from ablate.report.figures import png, svg
+from ablate.report.forest import forest_figure
+from ablate.report.latex import latex
 from ablate.report.load import StudyHeader, load_records, read_header
 from ablate.report.markdown import markdown
+from ablate.report.page import page
+from ablate.report.page_items import item_table
 from ablate.report.tables import (
     ABSENT,
-    contrast_rows,
     endpoint_places,
     interval_text,
     mean_and_sd,
@@ -21,11 +32,10 @@ from ablate.report.tables import (
     score_of,
     score_rows,
 )
-from ablate.report.text import (
-    csv_text,
-    write_atomically,
-)
-from ablate.stats.contrasts import Contrast, contrasts, index_runs
+from ablate.report.text import csv_text, write_atomically
+from ablate.report.waterfall import primary_only, waterfall_figure
+from ablate.stats.contrasts import Contrast
+from ablate.stats.samples import index_runs
 
 SUMMARY_COLUMNS = ("arm", "scores", "gain vs baseline", "gain vs controls", "verdict")
 """What the cells of `summary_rows` are."""
@@ -34,15 +44,33 @@ SUMMARY_WIDTHS = (19, 15, 17, 20, 13)
 """Most characters in a line of each cell: 84 in all, which leaves 16 of 100 for a table's borders."""
 
 
+OPTIONAL = {
+    "decomposition.csv",
+    "equivalents.csv",
+    *(f"{key}.{form}" for key in ("decomposition", "loss_flops", "loss_tokens") for form in ("svg", "png")),
+}
+"""Files that a report has only where there is something to put into them."""
+
+
 @dataclass(frozen=True)
 class RenderedStudy:
     """A report, and what it was made of."""
 
-    header: StudyHeader
-    records: list[RunRecord]
-    contrasts: list[Contrast]
-    files: dict[str, str]
-    """File name to text: `table.md`, `contrasts.csv`, `scores.csv`, `compute.csv`, `forest.svg`."""
+    study: Analysis
+    files: dict[str, str | bytes]
+    """File name to content: tables as Markdown, LaTeX, HTML and CSV, figures as SVG and PNG."""
+
+    @property
+    def header(self) -> StudyHeader:
+        return self.study.header
+
+    @property
+    def records(self) -> list[RunRecord]:
+        return self.study.records
+
+    @property
+    def contrasts(self) -> list[Contrast]:
+        return self.study.contrasts
 
     @property
     def refusals(self) -> list[str]:
@@ -53,29 +81,64 @@ class RenderedStudy:
 def render_study(folder: Path) -> RenderedStudy:
     """Render the study in ``folder`` from its header and records, and write the files beside them.
 
+    A state of the records that had not been looked at is logged first, where there is a plan to hold it
+    against.
+
     Raises:
         StudyError: no header or records, or they contradict each other.
         RecordError: a record cannot be read, or two disagree.
     """
-    header = read_header(folder)
-    rendered = render(header, load_records(folder, header))
-    for name, text in rendered.files.items():
-        write_atomically(folder / name, text)
+    rendered = render(read_study(folder, looked_at=datetime.now(UTC).isoformat(timespec="seconds")))
+    for name in OPTIONAL - rendered.files.keys():
+        (folder / name).unlink(missing_ok=True)
+    for name, content in rendered.files.items():
+        write_atomically(folder / name, content)
     return rendered
 
 
-def render(header: StudyHeader, records: list[RunRecord]) -> RenderedStudy:
-    """The report of ``records``, in memory; the same records give the same text."""
-    found = contrasts(records, header)
-    runs = index_runs(records)
-    files = {
-        "table.md": markdown(compose(header, records, found)),
-        "contrasts.csv": csv_text(contrast_rows(found)),
-        "scores.csv": csv_text(score_rows(runs, header)),
-        "compute.csv": csv_text(compute_rows(runs, header)),
-        "forest.svg": forest_svg(found, header),
+def render(study: Analysis) -> RenderedStudy:
+    """The report of a study, in memory; the same records give the same files."""
+    header, runs = study.header, index_runs(study.records)
+    document = compose(study)
+    figures = draw(study, document)
+    tables = {
+        "contrasts.csv": contrast_rows(study.contrasts),
+        "decomposition.csv": decomposition_rows(study.decompositions),
+        "equivalents.csv": equivalent_rows(study.equivalents),
+        "scores.csv": score_rows(runs, header),
+        "compute.csv": compute_rows(runs, header),
     }
-    return RenderedStudy(header, records, found, files)
+    spreadsheets = {
+        name: csv_text(table) for name, table in tables.items() if table.rows or name not in OPTIONAL
+    }
+    scores = study.items.get(header.primary)
+    items = item_table(scores, study.contrasts, header) if scores else None
+    vectors = {key: vector for key, (vector, _) in figures.items()}
+    files: dict[str, str | bytes] = {
+        "table.md": markdown(document),
+        "table.tex": latex(document),
+        "report.html": page(document, vectors, study.records, spreadsheets, header.recipe, items),
+        **spreadsheets,
+    }
+    for key, (vector, raster) in figures.items():
+        files |= {f"{key}.svg": vector, f"{key}.png": raster}
+    return RenderedStudy(study, files)
+
+
+def draw(study: Analysis, document: Document) -> dict[str, tuple[str, bytes]]:
+    """Every picture of ``document`` by its key, as SVG and as PNG of one figure."""
+    figures: dict[str, Callable[[], Figure]] = {
+        "forest": lambda: forest_figure(study.contrasts, study.header),
+        "decomposition": lambda: waterfall_figure(primary_only(study.decompositions)),
+        "loss_flops": lambda: curve_figure(study.records, study.header, "flops"),
+        "loss_tokens": lambda: curve_figure(study.records, study.header, "text_tokens"),
+    }
+    drawn: dict[str, tuple[str, bytes]] = {}
+    for picture in document.pictures:
+        figure = figures[picture.key]()
+        title = f"{picture.title}, {study.header.study}"
+        drawn[picture.key] = (svg(figure, title, picture.alternative), png(figure, title))
+    return drawn
 
 
 def summary_rows(rendered: RenderedStudy) -> list[tuple[str, ...]]:
@@ -115,13 +178,13 @@ def _scores_cell(scores: list[tuple[float | None, str]], places: int) -> str:
 
 def _gain_lines(one: Contrast, places: int) -> list[str]:
     gain = number(one.estimate.mean_gain, places, signed=True)
-    return [gain, interval_text(one.estimate.interval95, places)] if one.estimate.interval95 else [gain]
+    return [gain, interval_text(one.interval95, places)] if one.interval95 else [gain]
 
 
 def _control_lines(one: Contrast, places: int) -> list[str]:
     name = one.reference.removeprefix(f"{one.arm}.")
     gain = number(one.estimate.mean_gain, places, signed=True)
-    return [f"{name} {gain}", interval_text(one.estimate.interval95, places)]
+    return [f"{name} {gain}", interval_text(one.interval95, places)]
 
 
 def _wrapped(lines: list[str], width: int) -> str:
@@ -163,6 +226,6 @@ def _verdicts(folder: Path) -> dict[tuple[str, str, str], tuple[str, bool]]:
             one.verdict if one.verdict == "equivalent" else one.printed_verdict,
             one.confirmatory,
         )
-        for one in contrasts(load_records(folder, header), header)
+        for one in analyse(header, load_records(folder, header)).contrasts
         if one.verdict is not None
     }

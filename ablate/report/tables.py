@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from ablate.record import RunRecord
 from ablate.report.load import StudyHeader
 from ablate.stats.binomial import chance_interval
-from ablate.stats.contrasts import Contrast, ordered_endpoints
+from ablate.stats.contrasts import Contrast
 from ablate.stats.paired import Interval
+from ablate.stats.samples import ordered_endpoints
 
 Cell = str | int | float | bool | None
 
@@ -74,89 +75,6 @@ def run_names(arms: Iterable[str], seeds: Iterable[int]) -> list[str]:
     """What the records of ``arms`` and ``seeds`` are called, arm by arm."""
     counted = list(seeds)
     return [f"{arm}-seed{seed}" for arm in arms for seed in counted]
-
-
-def contrast_sources(contrast: Contrast) -> list[str]:
-    """The runs behind a contrast: both arms of its complete pairs."""
-    return run_names((contrast.arm, contrast.reference), contrast.sample.seeds)
-
-
-def contrast_table(contrasts: Sequence[Contrast]) -> Table:
-    """Contrasts for reading: adjusted p values for confirmatory ones, unadjusted for exploratory ones."""
-    places = endpoint_places(contrasts)
-    columns = ["endpoint", "contrast", "kind", "n", "mean gain", "95% CI", "90% CI", "Welch 95%", "r"]
-    table = Table([*columns, "p differs", "p equivalent", "margin", "verdict", "note"])
-    for contrast in contrasts:
-        found, digits = contrast.estimate, places[contrast.endpoint]
-        p, q = shown_p_values(contrast)
-        table.add(
-            [
-                contrast.endpoint,
-                f"{contrast.arm} vs {contrast.reference}",
-                contrast.kind,
-                pairs_text(contrast),
-                number(found.mean_gain, digits, signed=True),
-                interval_text(found.interval95, digits),
-                interval_text(found.interval90, digits),
-                interval_text(found.welch95, digits),
-                number(found.correlation, 2, signed=True),
-                p_text(p),
-                p_text(q),
-                ABSENT if contrast.margin is None else f"{contrast.margin:g}",
-                contrast.printed_verdict or ABSENT,
-                contrast.note,
-            ],
-            contrast_sources(contrast),
-        )
-    return table
-
-
-def shown_p_values(contrast: Contrast) -> tuple[float | None, float | None]:
-    """The p values that the verdict of a contrast rests on."""
-    if contrast.confirmatory:
-        return contrast.p_difference_adjusted, contrast.p_equivalence_adjusted
-    found = contrast.estimate
-    return (found.p_difference, found.p_equivalence) if contrast.complete else (None, None)
-
-
-def pairs_text(contrast: Contrast) -> str:
-    """The pairs of a contrast; of how many, and which seeds lack, where some do."""
-    if contrast.complete:
-        return str(contrast.estimate.n)
-    planned = contrast.estimate.n + len(contrast.excluded)
-    seeds = ", ".join(str(exclusion.seed) for exclusion in contrast.excluded)
-    return f"{contrast.estimate.n} of {planned} (without {seeds})"
-
-
-def contrast_rows(contrasts: Sequence[Contrast]) -> Table:
-    """The same contrasts for machines, one row each, unrounded."""
-    bounds = [f"{name}_{end}" for name in ("ci95", "ci90", "welch95") for end in ("low", "high")]
-    columns = ["arm", "reference", "kind", "endpoint", "confirmatory", "higher_is_better", "n", "seeds"]
-    columns += ["missing_seeds", "mean_gain", "sd", *bounds, "correlation", "p_difference", "p_equivalence"]
-    columns += [
-        "p_difference_holm",
-        "p_equivalence_holm",
-        "family",
-        "margin",
-        "verdict",
-        "pairs_needed",
-        "note",
-    ]
-    table = Table(columns)
-    for contrast in contrasts:
-        found, sample = contrast.estimate, contrast.sample
-        intervals = (found.interval95, found.interval90, found.welch95)
-        row: list[Cell] = [contrast.arm, contrast.reference, contrast.kind, contrast.endpoint]
-        row += [contrast.confirmatory, sample.higher_is_better, found.n]
-        row += [" ".join(map(str, sample.seeds)), " ".join(str(lost.seed) for lost in contrast.excluded)]
-        row += [found.mean_gain, found.sd]
-        row += [bound for interval in intervals for bound in (interval or (None, None))]
-        row += [found.correlation, found.p_difference, found.p_equivalence]
-        row += [contrast.p_difference_adjusted, contrast.p_equivalence_adjusted]
-        row += [contrast.family if contrast.confirmatory else None, contrast.margin]
-        row += [contrast.printed_verdict, contrast.pairs_needed, contrast.note]
-        table.rows.append(row)
-    return table
 
 
 Runs = Mapping[tuple[str, int], RunRecord]

@@ -57,8 +57,8 @@ def csv_cell(cell: Cell) -> str:
     return f"'{cell}" if re.match(r"\s*[=+\-@\t\r\n]", cell) else cell
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``: a reader sees the old file or the new one, whole."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write ``content``, text as UTF-8, to ``path``: a reader sees the old file or the new one, whole."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     partial.replace(path)

@@ -6,7 +6,7 @@ import pytest
 from fabricated import PLANTED, header, ledger, run, runs
 
 from ablate.report.compute import QUANTITIES, compute_rows, compute_table
-from ablate.stats.contrasts import index_runs
+from ablate.stats.samples import index_runs
 
 
 def rows(table):

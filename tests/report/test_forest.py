@@ -7,7 +7,8 @@ import pytest
 from fabricated import ACCURACY, BITS, PLANTED, header, run, runs
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ablate.report.forest import forest_figure, forest_svg
+from ablate.report import figures
+from ablate.report.forest import forest_figure
 from ablate.stats.contrasts import contrasts
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -15,7 +16,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def svg(records, **changes):
     plan = header(records, **changes)
-    return forest_svg(contrasts(records, plan), plan)
+    return figures.svg(forest_figure(contrasts(records, plan), plan), "Forest plot", "Contrasts.")
 
 
 def texts(image):

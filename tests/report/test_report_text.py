@@ -8,8 +8,8 @@ from fabricated import ACCURACY, PLANTED, header, runs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.report.tables import Table, number, p_text
 from ablate.report.sentences import verdict_sentences
+from ablate.report.tables import Table, number, p_text
 from ablate.report.text import csv_text, markdown_table, markdown_text, write_atomically
 from ablate.stats.contrasts import contrasts
 

@@ -11,6 +11,7 @@ import pytest
 from fabricated import ACCURACY, PLANTED, header, run, runs, write_study
 
 from ablate.record import Pairing, RecordError, Score, write_record
+from ablate.report.analysis import analyse
 from ablate.report.document import disclosures
 from ablate.report.study import (
     SUMMARY_COLUMNS,
@@ -22,7 +23,14 @@ from ablate.report.study import (
     verdicts,
 )
 
-FILES = {"table.md", "contrasts.csv", "scores.csv", "compute.csv", "forest.svg"}
+TABLES = {"table.md", "table.tex", "report.html"}
+SHEETS = {f"{name}.csv" for name in ("contrasts", "decomposition", "scores", "compute")}
+FIGURES = {
+    f"{name}.{form}"
+    for name in ("forest", "decomposition", "loss_flops", "loss_tokens")
+    for form in ("svg", "png")
+}
+FILES = TABLES | SHEETS | FIGURES
 
 
 @pytest.fixture
@@ -31,14 +39,25 @@ def folder(tmp_path):
     return write_study(tmp_path / "fabricated", records, header(records))
 
 
-def test_a_report_is_five_files_and_the_same_whenever_it_is_rendered(folder):
+def test_a_report_is_the_same_whenever_it_is_rendered(folder):
     first = render_study(folder)
     assert set(first.files) == FILES
     assert {path.name for path in folder.iterdir()} == FILES | {"study.json", "records"}
     again = render_study(folder)
     assert again.files == first.files
-    for name, text in first.files.items():
-        assert (folder / name).read_text(encoding="utf-8") == text
+    for name, content in first.files.items():
+        written = (folder / name).read_bytes()
+        assert written == (content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def test_a_figure_that_has_nothing_to_show_any_more_is_removed(folder):
+    render_study(folder)
+    records = [r for r in runs(PLANTED) if r.arm in ("text", "image")]
+    write_study(folder, records, header(records))
+    for path in (folder / "records").glob("image.*"):
+        path.unlink()
+    render_study(folder)
+    assert not (folder / "decomposition.svg").exists()
 
 
 def test_the_verdict_comes_first_and_everything_else_follows(folder):
@@ -49,7 +68,8 @@ def test_the_verdict_comes_first_and_everything_else_follows(folder):
             "# fabricated",
             "Do pictures help?",
             "**Verdict.** image helps (grounding: helps)",
-            "## Confirmatory contrasts",
+            "Plan: not locked before the first run",
+            "## Contrasts of the plan (not confirmatory",
             "(forest.svg)",
             "## Exploratory contrasts",
             "## Scores",
@@ -69,7 +89,7 @@ def test_the_verdict_comes_first_and_everything_else_follows(folder):
 def test_a_helping_media_arm_is_nowhere_printed_without_its_grounding(folder):
     (folder / "study.json").unlink()
     records = [r for r in runs(PLANTED) if r.arm in ("text", "image")]
-    rendered = render(header(records), records)
+    rendered = render(analyse(header(records), records))
     for name in ("table.md", "contrasts.csv"):
         assert "helps (grounding not measured)" in rendered.files[name]
     assert "helps (grounding" in rendered.files["forest.svg"]
@@ -83,7 +103,11 @@ def test_missing_diverged_and_refused_stand_right_after_the_verdict(folder):
     write_record(record, folder / "records" / "image-seed2.json")
     rendered = render_study(folder)
     text = rendered.files["table.md"]
-    assert text.index("**Verdict.**") < text.index("## Missing and refused") < text.index("## Confirmatory")
+    assert (
+        text.index("**Verdict.**")
+        < text.index("## Missing and refused")
+        < text.index("## Contrasts of the plan")
+    )
     assert "| image, seed 3 | no record |" in text
     assert "image and text, seed 2: initial backbones differ" in text
     assert len(rendered.refusals) == 3
@@ -95,7 +119,7 @@ def test_notes_borrowed_records_and_skips_are_disclosed():
         run(arm, 0, {ACCURACY: 0.5}, notes=["the encoder read text before"]) for arm in ("text", "image")
     ]
     records[0] = dataclasses.replace(records[0], study="another", recipe_digest="ffff", notes=[])
-    text = render(header(records, note="Too small to *mean* much."), records).files["table.md"]
+    text = render(analyse(header(records, note="Too small to *mean* much."), records)).files["table.md"]
     assert r"- Too small to \*mean\* much." in text
     assert "- the encoder read text before (image)" in text
     assert "- 1 records were made under study another" in text
@@ -104,12 +128,12 @@ def test_notes_borrowed_records_and_skips_are_disclosed():
 
 def test_provenance_that_differs_between_records_is_all_printed():
     records = [run("text", 0, {}), run("text", 1, {}, provenance={"commit": "beef", "dirty": True})]
-    assert "commit c0ffee or beef" in render(header(records), records).files["table.md"]
+    assert "commit c0ffee or beef" in render(analyse(header(records), records)).files["table.md"]
 
 
 def test_what_every_run_has_of_its_own_does_not_flood_the_provenance():
     records = [run("text", s, {}, provenance={"final_weights": f"w{s}", "host": f"h{s}"}) for s in range(5)]
-    text = render(header(records), records).files["table.md"]
+    text = render(analyse(header(records), records)).files["table.md"]
     assert "w3" not in text
     assert "host of 5 different values" in text
 
@@ -118,7 +142,7 @@ def test_no_markup_of_a_name_reaches_the_report():
     evil = "<script>alert(1)</script>|x"
     arm = "=cmd()<img onerror=x>"
     records = runs({"text": [0.1, 0.2, 0.3], arm: [0.2, 0.2, 0.4]})
-    rendered = render(header(records, study="<b>study</b>", question=evil, note=evil), records)
+    rendered = render(analyse(header(records, study="<b>study</b>", question=evil, note=evil), records))
     for name in ("table.md", "forest.svg"):
         assert "<script" not in rendered.files[name]
         assert "<img" not in rendered.files[name]
@@ -131,7 +155,7 @@ def test_no_markup_of_a_name_reaches_the_report():
 def test_nan_is_never_printed_as_a_number():
     records = runs(PLANTED)
     records[0] = run("text", 0, {ACCURACY: float("nan")})
-    files = render(header(records), records).files
+    files = render(analyse(header(records), records)).files
     for row in csv.DictReader(io.StringIO(files["contrasts.csv"])):
         assert "nan" not in (value for key, value in row.items() if key != "note")
     assert "seed 0: text scored nan" in files["table.md"]
@@ -147,7 +171,7 @@ def test_nan_is_never_printed_as_a_number():
 )
 def test_thin_studies_are_rendered_and_decide_nothing(values):
     records = runs(values)
-    rendered = render(header(records), records)
+    rendered = render(analyse(header(records), records))
     assert all(one.verdict == "inconclusive" for one in rendered.contrasts)
     for name in ("table.md", "contrasts.csv", "scores.csv"):
         assert not re.search(r"\bnan\b", rendered.files[name])
@@ -157,7 +181,7 @@ def test_records_that_disagree_stop_the_report():
     records = runs(PLANTED)
     forged = dataclasses.replace(records[0], scores={ACCURACY: Score(0.99, 256, True)})
     with pytest.raises(RecordError, match="disagree"):
-        render(header(records), [*records, forged])
+        render(analyse(header(records), [*records, forged]))
 
 
 def test_the_summary_fits_a_hundred_columns(folder):
@@ -224,7 +248,7 @@ def test_a_note_of_every_run_is_printed_once_and_without_the_arms():
     records[-1] = dataclasses.replace(records[-1], status="diverged", scores={}, notes=["diverged: loss"])
     said = disclosures(header(records), records)
     assert said == [everywhere, f"{somewhere} (image)", "diverged: loss (image.shuffled)"]
-    assert render(header(records), records).files["table.md"].count(everywhere) == 1
+    assert render(analyse(header(records), records)).files["table.md"].count(everywhere) == 1
 
 
 def test_a_note_that_some_runs_lack_names_its_arms():
@@ -234,7 +258,7 @@ def test_a_note_that_some_runs_lack_names_its_arms():
 
 def test_the_legend_says_what_a_contrast_without_variance_is():
     records = runs({"text": [1.0] * 4, "other": [1.0] * 4})
-    rendered = render(header(records), records)
+    rendered = render(analyse(header(records), records))
     assert [one.verdict for one in rendered.contrasts] == ["inconclusive"]
     assert (
         "without variance over seeds (for instance both arms at 1.0) is inconclusive, because there is no t "

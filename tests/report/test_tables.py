@@ -8,10 +8,9 @@ import pytest
 from fabricated import ACCURACY, BITS, PLANTED, header, run, runs
 
 from ablate.record import Score
+from ablate.report.contrast_tables import contrast_rows, contrast_table
 from ablate.report.tables import (
     chance_table,
-    contrast_rows,
-    contrast_table,
     endpoint_places,
     missing_table,
     score_rows,
@@ -19,7 +18,8 @@ from ablate.report.tables import (
     skip_table,
 )
 from ablate.stats.binomial import chance_interval
-from ablate.stats.contrasts import contrasts, index_runs
+from ablate.stats.contrasts import contrasts
+from ablate.stats.samples import index_runs
 
 
 def study(records, **changes):
@@ -40,7 +40,7 @@ def test_the_markdown_rows_are_the_csv_rows_rounded():
         assert (low, high) == pytest.approx((exact["ci95_low"], exact["ci95_high"]), abs=5.1e-4)
         assert shown["verdict"] == exact["verdict"]
         assert int(shown["n"]) == exact["n"] == 5
-        assert (exact["p_difference_holm"] is not None) == exact["confirmatory"]
+        assert (exact["adjustment"] == "holm") == exact["planned_confirmatory"]
 
 
 def test_missing_seeds_stand_in_the_row():

@@ -14,6 +14,7 @@ from PIL import Image
 import encoders.registry
 from ablate.recipe.load import load_recipe
 from ablate.record import RunRecord
+from ablate.report.analysis import analyse
 from ablate.report.load import StudyHeader
 from ablate.report.study import render
 from ablate.stats.pairing import check_pair
@@ -156,6 +157,6 @@ def test_the_report_of_such_a_study_is_whole(
     header_and_records: tuple[StudyHeader, dict[str, RunRecord]],
 ) -> None:
     header, records = header_and_records
-    rendered = render(header, list(records.values()))
+    rendered = render(analyse(header, list(records.values())))
     assert rendered.refusals == []
     assert all(name in rendered.files["compute.csv"] for name in records)

@@ -1,0 +1,91 @@
+"""Everything a report says of a study, as numbers: from records and item scores to judged contrasts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ablate.record import RunRecord
+from ablate.report.items import ItemScores, read_items
+from ablate.report.load import StudyHeader, load_records, read_header
+from ablate.report.registration import UNREGISTERED, Registration, log_look, read_registration
+from ablate.stats.bootstrap import crossed_bootstrap
+from ablate.stats.contrasts import Contrast, contrasts
+from ablate.stats.decomposition import Decomposition, decompositions
+from ablate.stats.differences import with_differences
+from ablate.stats.exchange import Equivalent, exchanges
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One study, judged."""
+
+    header: StudyHeader
+    records: list[RunRecord]
+    """With the derived endpoints of `endpoints.differences`."""
+    contrasts: list[Contrast]
+    decompositions: list[Decomposition]
+    equivalents: list[Equivalent]
+    registration: Registration
+    items: Mapping[str, ItemScores]
+    """Endpoint to item scores: the primary endpoint and those with a margin."""
+    faults: list[str]
+    """What is wrong with the item scores, in words."""
+
+
+def read_study(folder: Path, looked_at: str | None = None) -> Analysis:
+    """Read and judge the study in ``folder``.
+
+    Args:
+        looked_at: the time, ISO 8601, under which to log the look; None looks without a trace, as a check
+            of what is committed does.
+
+    Raises:
+        StudyError: no header or records, or they contradict each other.
+        RecordError: a record cannot be read, or two disagree.
+    """
+    header = read_header(folder)
+    records = load_records(folder, header)
+    if looked_at is not None:
+        log_look(folder, header, records, now=looked_at)
+    items: dict[str, ItemScores] = {}
+    faults: list[str] = []
+    if (folder / "items").is_dir():
+        items, faults = read_items(folder, records, [header.primary, *header.margins])
+    return analyse(header, records, read_registration(folder, header, records), items, faults)
+
+
+def analyse(
+    header: StudyHeader,
+    records: Sequence[RunRecord],
+    registration: Registration = UNREGISTERED,
+    items: Mapping[str, ItemScores] | None = None,
+    faults: Sequence[str] = (),
+) -> Analysis:
+    """Judge the records of a study; the same records give the same numbers."""
+    scored = with_differences(records, header)
+    found = [_with_items(one, (items or {}).get(one.endpoint)) for one in contrasts(scored, header)]
+    return Analysis(
+        header,
+        scored,
+        found,
+        decompositions(scored, header),
+        exchanges(scored, header),
+        registration,
+        items or {},
+        list(faults),
+    )
+
+
+def _with_items(contrast: Contrast, scores: ItemScores | None) -> Contrast:
+    """``contrast`` with seeds and items resampled together, where every pair has its item scores."""
+    arms = (contrast.arm, contrast.reference)
+    pairs = [[(arm, seed) for seed in contrast.sample.seeds] for arm in arms]
+    if scores is None or not pairs[0] or not all(run in scores.values for runs in pairs for run in runs):
+        return contrast
+    treated, reference = (np.stack([scores.values[run] for run in runs]) for runs in pairs)
+    name = f"{contrast.arm}/{contrast.reference}/{contrast.endpoint}"
+    better = contrast.sample.higher_is_better
+    found = crossed_bootstrap(treated, reference, scores.weights, scores.clusters, better, name)
+    return replace(contrast, items=found)

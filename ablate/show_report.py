@@ -1,0 +1,101 @@
+"""What the command line prints of reports: verdicts, agreements, checks. No numbers are made here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from ablate.show import console, titled_table
+
+if TYPE_CHECKING:
+    from ablate.report.study import RenderedStudy
+
+
+def show_report(folder: Path) -> "RenderedStudy":
+    """Render the study, write its files, and print verdict and summary."""
+    from ablate.report.sentences import verdict_sentences
+    from ablate.report.study import render_study
+    from ablate.study.store import disk_errors
+
+    with disk_errors(folder):
+        rendered = render_study(folder)
+    out = console()
+    out.print(summary_table(rendered))
+    for sentence in verdict_sentences(rendered.contrasts, rendered.header):
+        out.print(Text(sentence))
+    if rendered.header.note:
+        out.print(Text(f"Note: {rendered.header.note}"))
+    out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
+    return rendered
+
+
+def show_undecided(rendered: "RenderedStudy", most: int) -> bool:
+    """Say what keeps the study going after a look; whether anything does, and it may go on."""
+    from ablate.stats.contrasts import undecided
+
+    header, out = rendered.header, console()
+    open_ones = undecided(rendered.contrasts, header.primary)
+    seeds = len(header.seeds)
+    if not open_ones:
+        out.print(Text(f"Decided after {seeds} of at most {most} seeds."))
+        return False
+    named = ", ".join(f"{one.arm} vs {one.reference}" for one in open_ones)
+    goes_on = seeds < most
+    said = "more seeds are trained" if goes_on else "these were the last, so it stays inconclusive"
+    out.print(Text(f"Not decided after {seeds} of at most {most} seeds ({named}): {said}."))
+    return goes_on
+
+
+def summary_table(rendered: "RenderedStudy") -> Table:
+    """The primary endpoint at a glance: one row an arm."""
+    from ablate.report.study import SUMMARY_COLUMNS, summary_rows
+
+    table = titled_table(f"{rendered.header.study}: {rendered.header.primary}", *SUMMARY_COLUMNS)
+    for row in summary_rows(rendered):
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def show_agreement(fresh: Path, committed: Path) -> bool:
+    """Whether the verdicts of two folders agree, contrast by contrast."""
+    from ablate.report.study import compare_verdicts
+
+    lines = compare_verdicts(fresh, committed)
+    out = console()
+    out.print(Text(f"{fresh} beside {committed}:"))
+    for line in lines:
+        out.print(Text(f"  {line}"))
+    return not any(line.startswith("DIFFER") for line in lines)
+
+
+def show_check(folders: Sequence[Path]) -> bool:
+    """Render every study and calibration under ``folders`` again, in memory; whether the disk holds that."""
+    from ablate.report.calibration import SETTINGS_FILE, outdated
+    from ablate.report.check import examine
+
+    found = examine(folders)
+    places = sorted(path.parent for folder in folders for path in folder.rglob(SETTINGS_FILE))
+    stale = [
+        f"{place / name}: not what its settings and records give"
+        for place in places
+        for name in outdated(place)
+    ]
+    out = console()
+    for line in [*found.differences, *stale, *found.remarks]:
+        out.print(Text(line), soft_wrap=True)
+    return not found.differences and not stale
+
+
+def show_comparison(folders: Sequence[Path], out_file: Path | None) -> None:
+    """Studies side by side, as Markdown: on the terminal, or in a file."""
+    from ablate.report.compare import compare
+    from ablate.report.text import write_atomically
+
+    text = compare(folders).markdown
+    if out_file is None:
+        print(text, end="")
+        return
+    write_atomically(out_file, text)
+    console().print(Text(f"Written: {out_file}"), soft_wrap=True)
