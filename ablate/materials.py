@@ -28,6 +28,7 @@ from ablate.data.text_rows import TextRows
 from ablate.data.token_file import TokenFile, build_token_file
 from ablate.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from ablate.recipe.arms import columns_per_microbatch, stream_encoders
+from ablate.recipe.endpoint_checks import DIFFERENCE
 from ablate.recipe.load import resolve_paths
 from ablate.recipe.schema import Arm, Control, Recipe, StreamConfig, without_media
 from ablate.seeding import stream_seed
@@ -117,7 +118,11 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
 def _refuse_unknown_endpoints(recipe: Recipe, tasks: dict[str, Task]) -> None:
     """Refuse an endpoint that no task will score, such as a subset with a typo: only the items tell."""
     known = [endpoint for task in tasks.values() for endpoint in task.endpoints()]
-    for name in (recipe.endpoints.primary, *recipe.endpoints.margins):
+    differences = {f"{DIFFERENCE}/{name}": parts for name, parts in recipe.endpoints.differences.items()}
+    stated = [
+        name for name in (recipe.endpoints.primary, *recipe.endpoints.margins) if name not in differences
+    ]
+    for name in (*stated, *(part for parts in differences.values() for part in parts)):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
             raise DataError(

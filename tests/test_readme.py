@@ -49,10 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
     place = tmp_path_factory.mktemp("reader")
     for name in ("recipes", "results"):
         (place / name).symlink_to(ROOT / name) if name == "recipes" else (place / name).mkdir()
-    (place / "results" / "quickstart").mkdir()
-    for item in (ROOT / "results" / "quickstart").iterdir():
-        if item.name != "fresh":
-            (place / "results" / "quickstart" / item.name).symlink_to(item)
+    for study in ("quickstart", "quickstart_two_thirds", "calibration/aa"):
+        (place / "results" / study).mkdir(parents=True)
+        for item in (ROOT / "results" / study).iterdir():
+            if item.name != "fresh":
+                (place / "results" / study / item.name).symlink_to(item)
     (place / "shards").symlink_to(shards)
     for name, recipe in zip(("mine.yaml", "both.yaml"), blocks("yaml"), strict=True):
         (place / name).write_text(recipe, encoding="utf-8")
@@ -90,6 +91,11 @@ def test_a_command_of_the_readme_works(line: str, folder: Path) -> None:
     assert program == "ablate"
     if words[0] == "run" or (words[0] == "plan" and words[1] in SMALLER):
         words += SMALLER[words[1]]
+    if "--until-decided" in words:
+        words[words.index("--max-seeds") + 1] = "3"
+        words += ["--results", f"results/{words[0]}"]
+    if words[0] == "calibrate":
+        words += ["--studies", "50", "--out", "calibration"]
     if words[:2] in (["bench", "step"], ["bench", "media"]):
         words += ["--layers", "1", "--width", "64", "--heads", "2", "--steps", "2", "--rounds", "2"]
     if words[:2] == ["bench", "data"]:

@@ -103,7 +103,10 @@ def test_every_arm_of_a_recipe_is_matched_within_one_percent(
     found = planned(path)
     assert list(found.plans) == [name for of, name in ARMS if of == path]
     base = found.plans[found.materials.recipe.baseline].ledger.total_flops
-    off = {name: plan.ledger.total_flops / base - 1 for name, plan in found.plans.items()}
+    off = {
+        name: plan.ledger.total_flops / (base * plan.arm.budget_share) - 1
+        for name, plan in found.plans.items()
+    }
     assert {name: share for name, share in off.items() if abs(share) > 0.01} == {}
 
 
@@ -145,8 +148,11 @@ def test_the_cpu_size_that_a_header_states_runs_and_spends_what_was_planned(
     recipe = load_recipe(path, [*cpu_size(path), *smaller, f"data_root={shards}"])
     prepared = prepare_study(recipe, Places(tmp_path / "store", cache, tmp_path / "results"), threads=1)
     records = {job.arm: execute(job) for job in prepared.jobs}
-    assert list(records) == ["text", arm, f"{arm}.shuffled"]
+    assert list(records) == ["text", "text.x0.5", arm, f"{arm}.shuffled"]
     base = records["text"]
+    half = records.pop("text.x0.5")
+    assert half.spent.steps == round(base.spent.steps / 2)
+    assert half.pairing.backbone_init == base.pairing.backbone_init
     for record in records.values():
         assert record.status == "finished"
         assert record.skips == {}

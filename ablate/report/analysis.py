@@ -13,7 +13,7 @@ from ablate.report.registration import UNREGISTERED, Registration, log_look, rea
 from ablate.stats.bootstrap import crossed_bootstrap
 from ablate.stats.contrasts import Contrast, contrasts
 from ablate.stats.decomposition import Decomposition, decompositions
-from ablate.stats.differences import with_differences
+from ablate.stats.differences import PREFIX, with_differences
 from ablate.stats.exchange import Equivalent, exchanges
 
 
@@ -52,7 +52,9 @@ def read_study(folder: Path, looked_at: str | None = None) -> Analysis:
     items: dict[str, ItemScores] = {}
     faults: list[str] = []
     if (folder / "items").is_dir():
-        items, faults = read_items(folder, records, [header.primary, *header.margins])
+        # A difference has no items of its own: they are those of its parts.
+        asked = [name for name in (header.primary, *header.margins) if not name.startswith(PREFIX)]
+        items, faults = read_items(folder, records, asked)
     return analyse(header, records, read_registration(folder, header, records), items, faults)
 
 

@@ -148,7 +148,8 @@ def _limits_of(studies: Sequence[Study], endpoint: str) -> Iterable[Limit]:
 
 def arm_limits(studies: Sequence[Study], arm: str, reference: str) -> list[str]:
     """What differs in two arms that all of ``studies`` have, so that their gain is another effect."""
-    both, found = [arm, reference], []
+    both = [arm, reference]
+    found = []
     keys = dict.fromkeys(key for study in studies for key in data_keys(study))
     if any(grouped(studies, partial(digests, key=key, arms=both)) for key in keys):
         found.append("not: other training data")
@@ -198,18 +199,35 @@ def limits_in_words(studies: Sequence[Study], limits: Mapping[str, list[Limit]])
             sentences.append(f"{key} is other data ({who}): gains of arms that read it may not be compared.")
     if who := grouped(studies, lambda study: study.header.match):
         sentences.append(f"Another quantity is held equal ({who}): the gains answer other questions.")
+    unlike = [arm for arm in _shared_arms(studies) if _unlike_arm(studies, arm)]
+    if unlike:
+        sentences.append(
+            f"{', '.join(unlike)} differ{'s' if len(unlike) == 1 else ''} in mixture, objective or streams: "
+            "under one name these are other arms."
+        )
     if not sentences:
         sentences.append("Items, endpoints, margins, data and what is held equal agree.")
     if who := grouped(studies, lambda study: study.header.primary):
         sentences.append(f"The primary endpoints differ ({who}).")
-    unlike = [key for prefix in CONDITIONS for key in unlike_settings(studies, prefix)]
-    if unlike:
-        sentences.append(f"The gains are effects under other conditions: {', '.join(unlike)}.")
+    other = [key for prefix in CONDITIONS for key in unlike_settings(studies, prefix)]
+    if other:
+        sentences.append(f"The gains are effects under other conditions: {', '.join(other)}.")
     if silent := [study.name for study in studies if not study.recipe]:
         sentences.append(
             f"Whether the recipe of {' and '.join(silent)} differs cannot be told: none is stored."
         )
     return [*sentences, *_shared_runs(studies), NO_POOLING]
+
+
+def _shared_arms(studies: Sequence[Study]) -> list[str]:
+    """The arms, controls left out, that more than one study has."""
+    own = [{control for names in study.header.controls.values() for control in names} for study in studies]
+    found = [
+        [arm for arm in study.header.arms if arm not in controls]
+        for study, controls in zip(studies, own, strict=True)
+    ]
+    every = dict.fromkeys(arm for arms in found for arm in arms)
+    return [arm for arm in every if sum(arm in arms for arms in found) > 1]
 
 
 def _shared_runs(studies: Sequence[Study]) -> Iterable[str]:

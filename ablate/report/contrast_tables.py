@@ -24,14 +24,14 @@ def contrast_sources(contrast: Contrast) -> list[str]:
 def contrast_table(contrasts: Sequence[Contrast]) -> Table:
     """Contrasts for reading: gain, the intervals and adjusted p values that the verdict rests on, verdict."""
     places = endpoint_places(contrasts)
-    columns = ["endpoint", "contrast", "kind", "n", "mean gain", "95% CI", "90% CI"]
-    table = Table([*columns, "p differs", "p equivalent", "margin", "verdict", "note"])
+    columns = ["endpoint", "contrast", "verdict", "n", "mean gain", "95% CI", "90% CI"]
+    table = Table([*columns, "p differs", "p equivalent", "margin", "kind", "note"])
     for contrast in contrasts:
         found, digits = contrast.estimate, places[contrast.endpoint]
         row: list[Cell] = [
             contrast.endpoint,
             f"{contrast.arm} vs {contrast.reference}",
-            contrast.kind,
+            contrast.printed_verdict or ABSENT,
             pairs_text(contrast),
             number(found.mean_gain, digits, signed=True),
             interval_text(contrast.interval95, digits),
@@ -39,7 +39,7 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
             p_text(contrast.p_difference_adjusted),
             p_text(contrast.p_equivalence_adjusted),
             ABSENT if contrast.margin is None else f"{contrast.margin:g}",
-            contrast.printed_verdict or ABSENT,
+            contrast.kind,
             contrast.note,
         ]
         table.add(row, contrast_sources(contrast))

@@ -33,6 +33,7 @@ from ablate.report.tables import (
 from ablate.report.waterfall import primary_only, waterfall_caption
 from ablate.stats.contrasts import Contrast
 from ablate.stats.samples import index_runs
+from ablate.stats.slope import missing_ladder
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def compose(study: Analysis) -> Document:
         verdict=verdict_sentences(found, header) or ["No arm is contrasted with the baseline."],
         registration=study.registration.sentences,
         parts=[part for part in parts if isinstance(part, Picture) or part.table.rows],
-        disclosures=disclosures(header, study.records),
+        disclosures=[*disclosures(header, study.records), *filter(None, [missing_ladder(header)])],
         provenance=provenance(header, study.records),
     )
 

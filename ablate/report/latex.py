@@ -99,7 +99,7 @@ def _prose(text: str) -> str:
 def _bullets(lines: list[str]) -> str:
     if not lines:
         return "None."
-    items = "\n".join(f"\\item {{}}{_prose(line)}" for line in lines)
+    items = "\n".join(f"\\item[$\\bullet$] {_prose(line)}" for line in lines)
     return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
 
 

@@ -8,7 +8,7 @@ ASCII = {
     "\\": "\\textbackslash{}",
     "{": "\\{",
     "}": "\\}",
-    "$": "\\$",
+    "$": "\\char36{}",
     "%": "\\%",
     "&": "\\&",
     "#": "\\#",
@@ -22,7 +22,8 @@ ASCII = {
     "`": "{`}",
     "'": "{'}",
 }
-"""What TeX would interpret, or its font lacks. Quotes in braces make no ligature."""
+"""What TeX would interpret, or its font lacks. Quotes in braces make no ligature. The dollar is asked for by
+its place, because its command takes it from a font that a small installation does not have."""
 
 SYMBOLS = {
     "−": "$-$",
@@ -65,8 +66,7 @@ SYMBOLS = {
     "Å": "\\AA{}",
     "ł": "\\l{}",
     "Ł": "\\L{}",
-    "§": "\\S{}",
-    "£": "\\pounds{}",
+    "§": "$\\mathsection$",
 }
 
 ACCENTS = {

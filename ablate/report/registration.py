@@ -64,7 +64,7 @@ class Registration:
         """The state of the plan in words, plain text."""
         if self.locked_at is None:
             return [
-                "Plan: not locked before the first run (`ablate plan RECIPE --lock`), so no contrast here "
+                "Plan: not locked before the first run (ablate plan RECIPE --lock), so no contrast here "
                 "counts as confirmatory."
             ]
         locked = f"Plan: locked {self.locked_at}, digest {self.digest[:12]}"

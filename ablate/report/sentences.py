@@ -27,7 +27,7 @@ PRECISION = (
 )
 
 DECOMPOSITION = (
-    "Parts with the role `sum` add up to the total, seed by seed; those `beside` estimate the same thing "
+    "Parts with the role sum add up to the total, seed by seed; those beside it estimate the same thing "
     "with other placebos. 95% paired t intervals over the seeds that all arms of the sum have, not adjusted. "
     "Grounding: real media against somebody else's. Extra positions and regularisation: somebody else's "
     "media against none. Caption text: captions without media against the baseline."

@@ -7,18 +7,16 @@ slope are estimated on the same seeds, from runs that share the baseline, and so
 g / s is Fieller's, on the pairs (gain, slope) of the seeds, and E rises with g / s.
 """
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit
 
 from ablate.record import RunRecord
 from ablate.stats.decomposition import restricted
+from ablate.stats.fieller import fieller
 from ablate.stats.paired import ROUNDING, Interval, PairedEstimate, PairedSample, estimate
-from ablate.stats.pairing import PairingError, check_pair
 from ablate.stats.samples import (
     Comparison,
     Exclusion,
@@ -31,41 +29,10 @@ from ablate.stats.samples import (
     proven_pairs,
     scored_sample,
 )
+from ablate.stats.slope import Runs, Slope, slopes_of
 
 LARGEST_RATIO = math.log(1e9)
 """Gains of more than this many slopes, a text a thousand million times as long, are given no number."""
-
-Runs = Mapping[tuple[str, int], RunRecord]
-
-
-@dataclass(frozen=True)
-class Slope:
-    """How much an endpoint gains from e times as many text tokens. None where it cannot be told."""
-
-    endpoint: str
-    arms: tuple[str, ...]
-    """The rungs, by text tokens: the baseline and its ladder arms."""
-    tokens: tuple[float, ...]
-    """Text tokens of each rung, mean over the seeds."""
-    seeds: tuple[int, ...]
-    """Seeds that ran every rung."""
-    per_seed: tuple[float, ...]
-    """Least-squares slope of each seed, in the endpoint's unit per ln(text tokens); positive where more
-    text is better."""
-    estimate: PairedEstimate
-    """Their mean (`mean_gain`), sd, t interval and p of zero."""
-    curvature: PairedEstimate | None
-    """The quadratic least-squares coefficient of each seed in ln(text tokens), positive where returns grow;
-    None on two rungs, which any straight line fits."""
-    excluded: tuple[Exclusion, ...]
-    """Planned seeds that are left out, with the reason."""
-    notes: tuple[str, ...]
-    """What a reader must know: the check of linearity, repeated text, rungs left out."""
-
-    @property
-    def interval95(self) -> Interval | None:
-        """Student's interval of the mean slope."""
-        return self.estimate.interval95
 
 
 @dataclass(frozen=True)
@@ -108,30 +75,6 @@ class Equivalent:
     """What cannot be told and why, and what the reader must know: sentences joined by `; `."""
 
 
-def missing_ladder(header: StudyDesign) -> str:
-    """Why effects cannot be expressed in tokens of text, in a sentence; empty where there is a ladder."""
-    if header.ladder:
-        return ""
-    return (
-        f"{header.baseline} was trained at one budget only, so that the worth of text is not known and no "
-        "effect can be told in tokens of text; `ladder: [0.5]` in the recipe trains it at half the budget too"
-    )
-
-
-def slopes(records: Sequence[RunRecord], header: StudyDesign) -> list[Slope]:
-    """The slope of the primary endpoint and of each one with a margin; empty without a ladder.
-
-    Raises:
-        RecordError: as `exchanges`.
-    """
-    return _slopes(index_runs(records), endpoint_directions(records), header)
-
-
-def _slopes(runs: Runs, directions: Mapping[str, bool], header: StudyDesign) -> list[Slope]:
-    stated = dict.fromkeys([header.primary, *header.margins]) if header.ladder else {}
-    return [fit_slope(runs, header, endpoint, directions.get(endpoint, True)) for endpoint in stated]
-
-
 def exchanges(records: Sequence[RunRecord], header: StudyDesign) -> list[Equivalent]:
     """Every contrast, on the primary endpoint and on those with a margin, in tokens of text.
 
@@ -149,7 +92,7 @@ def exchanges(records: Sequence[RunRecord], header: StudyDesign) -> list[Equival
     ]
     return [
         _equivalent(runs, header, slope, comparison, pairs, excluded, directions.get(slope.endpoint, True))
-        for slope in _slopes(runs, directions, header)
+        for slope in slopes_of(runs, directions, header)
         for comparison, pairs, excluded in paired
     ]
 
@@ -290,172 +233,3 @@ def _rate(
     if draft.kind == "total" and draft.caption_tokens:
         said = f"the worth of {draft.caption_tokens:.4g} caption tokens is counted with the media positions"
     return (tokens + more) / positions, rate95, said
-
-
-def fit_slope(runs: Runs, header: StudyDesign, endpoint: str, higher_is_better: bool) -> Slope:
-    """The slope over the baseline and the rungs of its ladder, seed by seed.
-
-    A rung counts for a seed if it shares initial backbone and text order with the baseline; what it spent
-    differs by design. A rung without one usable run is left out and named.
-    """
-    notes = []
-    rungs = [header.baseline]
-    for arm in header.ladder:
-        if any(not _fault(runs, header, arm, seed, endpoint) for seed in header.seeds):
-            rungs.append(arm)
-        else:
-            notes.append(f"rung {arm} has no usable run and is left out")
-    seeds, excluded = _complete_seeds(runs, header, rungs, endpoint)
-    sign = 1.0 if higher_is_better else -1.0
-    tokens = {arm: _mean_tokens(runs, arm, seeds) for arm in rungs}
-    rungs.sort(key=lambda arm: tokens[arm])
-    slopes: list[float] = []
-    bends: list[float] = []
-    for seed in seeds:
-        x = np.log([runs[arm, seed].spent.text_tokens for arm in rungs])
-        y = sign * np.asarray([runs[arm, seed].scores[endpoint].value for arm in rungs], dtype=np.float64)
-        # From the first rung on: scores that are all equal have a slope of zero, not of a rounding error.
-        y = y - y[0]
-        x = x - x.mean()
-        slopes.append(float(x @ y / (x @ x)))
-        if len(rungs) > 2:
-            square = x**2 - (x**2).mean()
-            bend = square - (square @ x) / (x @ x) * x
-            bends.append(float(bend @ y / (bend @ bend)))
-    curvature = _one_sample(seeds, bends) if bends else None
-    notes += [_linearity(len(rungs), curvature), *_repeats(runs, rungs, seeds)]
-    return Slope(
-        endpoint=endpoint,
-        arms=tuple(rungs),
-        tokens=tuple(tokens[arm] for arm in rungs),
-        seeds=tuple(seeds),
-        per_seed=tuple(slopes),
-        estimate=_one_sample(seeds, slopes),
-        curvature=curvature,
-        excluded=tuple(excluded),
-        notes=tuple(note for note in notes if note),
-    )
-
-
-def _complete_seeds(
-    runs: Runs, header: StudyDesign, rungs: Sequence[str], endpoint: str
-) -> tuple[list[int], list[Exclusion]]:
-    """Seeds that ran every rung, and the others with reasons."""
-    seeds, excluded = [], []
-    for seed in header.seeds:
-        found = dict.fromkeys(_fault(runs, header, arm, seed, endpoint) for arm in rungs)
-        faults = [fault for fault in found if fault]
-        if len(rungs) < 2:
-            faults.append("no slope from one rung")
-        if not faults and len({runs[arm, seed].spent.text_tokens for arm in rungs}) < len(rungs):
-            faults.append(f"{' and '.join(rungs)} did not all spend different amounts of text")
-        if faults:
-            excluded.append(Exclusion(seed, f"no slope: {', '.join(faults)}", refused=False))
-        else:
-            seeds.append(seed)
-    return seeds, excluded
-
-
-def _fault(runs: Runs, header: StudyDesign, arm: str, seed: int, endpoint: str) -> str:
-    """Why the run of ``arm`` and ``seed`` is no point of the slope; empty if it is one."""
-    run, base = runs.get((arm, seed)), runs.get((header.baseline, seed))
-    if run is None:
-        return f"{arm} has no record"
-    if run.status == "diverged":
-        return f"{arm} diverged"
-    score = run.scores.get(endpoint)
-    if score is None:
-        return f"{arm} has no score"
-    if not math.isfinite(score.value):
-        return f"{arm} scored {score.value}"
-    if run.spent.text_tokens < 1:
-        return f"{arm} spent no text tokens"
-    if base is None or arm == header.baseline:
-        return "" if base is not None else f"{header.baseline} has no record"
-    try:
-        # All that makes a pair but the budget, which the ladder varies.
-        check_pair(dataclasses.replace(run, spent=base.spent), base, header.match)
-    except PairingError as error:
-        return str(error)
-    other = base.scores.get(endpoint)
-    if other is not None and other.items != score.items:
-        return f"{arm} and {header.baseline} were scored on {score.items} and {other.items} items"
-    return ""
-
-
-def _mean_tokens(runs: Runs, arm: str, seeds: Sequence[int]) -> float:
-    """Mean over ``seeds``; over whatever runs there are where no seed has every rung."""
-    spent = [run.spent.text_tokens for (name, seed), run in runs.items() if name == arm and seed in seeds]
-    spent = spent or [run.spent.text_tokens for (name, _), run in runs.items() if name == arm]
-    return math.fsum(spent) / len(spent) if spent else 0.0
-
-
-def _one_sample(seeds: Sequence[int], values: Sequence[float]) -> PairedEstimate:
-    """Student's inference on the mean of ``values``, one a seed."""
-    return estimate(PairedSample(tuple(seeds), tuple(values), (0.0,) * len(values)))
-
-
-def _linearity(rungs: int, curvature: PairedEstimate | None) -> str:
-    if rungs == 2:
-        return "two rungs: whether the endpoint is linear in ln(text tokens) is not checked"
-    if curvature is None or curvature.mean_gain is None:
-        return ""
-    said = f"curvature {curvature.mean_gain:+.3g} per squared ln(text tokens)"
-    if curvature.interval95 is None:
-        return f"{said}, without an interval: {curvature.remark}"
-    low, high = curvature.interval95
-    straight = "no bend is seen" if low <= 0.0 <= high else "not linear in ln(text tokens)"
-    return f"{said}, 95% interval {low:+.3g} to {high:+.3g}: {straight} over {rungs} rungs"
-
-
-def _repeats(runs: Runs, rungs: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """That a rung's tokens are not all fresh, where its text repeats."""
-    said = []
-    for arm in rungs:
-        epochs = max((runs[arm, seed].spent.text_epochs for seed in seeds), default=0.0)
-        if epochs > 1.0:
-            said.append(f"{arm} reads its text {epochs:.3g} times: the tokens of that rung are not all fresh")
-    return said
-
-
-def fieller(
-    numerators: Sequence[float], denominators: Sequence[float], level: float = 0.95
-) -> Interval | None:
-    """Fieller's interval of mean numerator over mean denominator (Fieller 1954, J. R. Statist. Soc. B
-    16:175), for n pairs of a bivariate normal distribution: Student's t with n - 1 degrees of freedom.
-
-    The ratios r whose paired t test of ``numerators`` - r ``denominators`` against zero does not reject.
-    With a, b the means, and v_aa, v_ab, v_bb their variances and covariance, they solve
-
-        (b^2 - t^2 v_bb) r^2 - 2 (a b - t^2 v_ab) r + (a^2 - t^2 v_aa) <= 0.
-
-    Returns:
-        None where these are no finite interval, which is where the mean denominator is itself not
-        distinguishable from zero at ``level``, and where there are fewer than two pairs.
-
-    Raises:
-        ValueError: the two differ in length, or a value is not finite.
-    """
-    a, b = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"a ratio needs pairs: got {a.size} numerators and {b.size} denominators")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("a ratio needs finite numerators and denominators")
-    n = a.size
-    if n < 2 or not b.any():
-        return None
-    # In units of the largest of each, so that no square over- or underflows.
-    a_unit, b_unit = float(np.abs(a).max()) or 1.0, float(np.abs(b).max())
-    a, b = a / a_unit, b / b_unit
-    mean_a, mean_b = float(a.mean()), float(b.mean())
-    squared = float(stdtrit(n - 1, 0.5 + level / 2.0)) ** 2 / n
-    cov = np.cov(a, b)
-    v_aa, v_ab, v_bb = (squared * float(cov[i]) for i in ((0, 0), (0, 1), (1, 1)))
-    leading = mean_b**2 - v_bb
-    if leading <= 0.0:
-        return None
-    # The discriminant without the differences of nearly equal squares that the plain one has.
-    across = squared * float(np.var(mean_b * a - mean_a * b, ddof=1))
-    root = math.sqrt(max(0.0, across - max(0.0, v_aa * v_bb - v_ab**2)))
-    middle, unit = mean_a * mean_b - v_ab, a_unit / b_unit
-    return unit * (middle - root) / leading, unit * (middle + root) / leading

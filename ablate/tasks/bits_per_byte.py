@@ -17,7 +17,6 @@ from math import fsum
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from ablate.record import Score
 from ablate.tasks.base import (
@@ -36,15 +35,7 @@ from ablate.tasks.base import (
     subset_members,
 )
 from ablate.tasks.errors import TaskError
-from ablate.tasks.likelihood import (
-    Request,
-    _batches,
-    _check_logits,
-    _check_vocabulary,
-    _gather_log_softmax,
-    continuation_log_likelihoods,
-    full_precision,
-)
+from ablate.tasks.likelihood import Request, in_order, token_log_likelihoods
 from ablate.tasks.words import (
     OTHER,
     TokenBytes,
@@ -177,15 +168,10 @@ class BitsPerByte(Task):
             found = windows(tokens, tokenizer.bos, model.context_length, document.id)
             requests += found
             owner += [index] * len(found)
-        if self.lists is None:
-            found_nats = continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
-            by_token = []
-        else:
-            by_token = token_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
-            found_nats = [_in_order(values) for values in by_token]
+        by_token = token_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
         nats: list[list[float]] = [[] for _ in self.documents]
-        for index, value in zip(owner, found_nats, strict=True):
-            nats[index].append(-value)
+        for index, values in zip(owner, by_token, strict=True):
+            nats[index].append(-in_order(values))
         bits = [fsum(parts) / math.log(2) for parts in nats]
         uniform = [len(tokens) * math.log2(model.vocabulary) for tokens in encoded]
         scores, frame = self._scores(bits, uniform), self._frame(bits)
@@ -196,8 +182,12 @@ class BitsPerByte(Task):
             token_bits[index] += [-value / math.log(2) for value in values]
         level = [[math.log2(model.vocabulary)] * len(tokens) for tokens in encoded]
         counts = TokenBytes(tokenizer)
-        paid = self._bits_of_words(counts, encoded, token_bits)
-        word_scores = self._word_scores(paid, self._bits_of_words(counts, encoded, level))
+        runs = [
+            counts.runs(document.text, tokens, f"{self.name}: document {document.id}")
+            for document, tokens in zip(self.documents, encoded, strict=True)
+        ]
+        paid = self._bits_of_words(runs, token_bits)
+        word_scores = self._word_scores(paid, self._bits_of_words(runs, level))
         return TaskResult(
             scores | word_scores,
             pd.concat([frame, self._word_frame(paid)], ignore_index=True),
@@ -205,16 +195,15 @@ class BitsPerByte(Task):
         )
 
     def _bits_of_words(
-        self, counts: TokenBytes, encoded: Sequence[Sequence[int]], bits: Sequence[Sequence[float]]
+        self, runs: Sequence[Sequence[tuple[int, int]]], bits: Sequence[Sequence[float]]
     ) -> list[list[float]]:
-        """Bits of every document in each class of words, given those of each of its tokens."""
+        """Bits of every document in each class of words, given its runs and the bits of its tokens."""
         assert self.lists is not None
-        found = []
-        for document, tokens, values in zip(self.documents, encoded, bits, strict=True):
-            runs = counts.runs(document.text, tokens, f"{self.name}: document {document.id}")
-            classes = self.lists.byte_classes(document.text)
-            found.append(bits_by_class(classes, runs, values, len(self.lists.classes) + 1))
-        return found
+        count = len(self.lists.classes) + 1
+        return [
+            bits_by_class(self.lists.byte_classes(document.text), own, values, count)
+            for document, own, values in zip(self.documents, runs, bits, strict=True)
+        ]
 
     def _word_scores(
         self, paid: Sequence[Sequence[float]], uniform: Sequence[Sequence[float]]
@@ -292,66 +281,6 @@ def windows(tokens: Sequence[int], bos: int, context_length: int, source: str = 
         found.append(Request([bos, *tokens[start:scored]], list(tokens[scored:stop]), source))
         start, scored = start + stride, stop
     return found
-
-
-def token_log_likelihoods(
-    model: LogitModel, requests: Sequence[Request], pad: int, batch_rows: int
-) -> list[list[float]]:
-    """As `continuation_log_likelihoods`, for every token of each continuation, in nats.
-
-    Batches are the same, so their sums in order are the same to the last bit. No request may exceed the
-    context.
-
-    Raises:
-        TaskError: a token is outside the model's vocabulary, or the logits are not finite.
-    """
-    _check_vocabulary(requests, pad, model.vocabulary)
-    first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    representative = [
-        first.setdefault((tuple(request.context), tuple(request.continuation)), index)
-        for index, request in enumerate(requests)
-    ]
-    found: dict[int, list[float]] = {}
-    with torch.inference_mode(), full_precision():
-        for width, members in _batches(requests, sorted(first.values()), model.context_length, batch_rows):
-            chosen = [requests[index] for index in members]
-            found.update(zip(members, _score_tokens(model, chosen, width, pad), strict=True))
-    return [found[index] for index in representative]
-
-
-def _score_tokens(
-    model: LogitModel, requests: Sequence[Request], width: int, pad: int
-) -> Iterator[list[float]]:
-    """Log-probabilities of the continuations' tokens of one batch, padded to ``width``."""
-    tokens = torch.full((len(requests), width), pad, dtype=torch.int64)
-    flat: list[int] = []
-    for row, request in enumerate(requests):
-        read = [*request.context, *request.continuation[:-1]]
-        tokens[row, : len(read)] = torch.tensor(read)
-        begin = row * width + len(request.context) - 1
-        flat += range(begin, begin + len(request.continuation))
-    targets = torch.tensor([token for request in requests for token in request.continuation])
-    logits = model(tokens)
-    _check_logits(logits, (len(requests), width, model.vocabulary))
-    values = _gather_log_softmax(logits.reshape(-1, model.vocabulary), torch.tensor(flat), targets).tolist()
-    start = 0
-    for request in requests:
-        own = values[start : start + len(request.continuation)]
-        start += len(own)
-        if not all(map(math.isfinite, own)):
-            raise TaskError(
-                f"{request.source or 'request'}: the model's log-likelihood is not finite; it has diverged, "
-                "and nothing is scored"
-            )
-        yield own
-
-
-def _in_order(values: Sequence[float]) -> float:
-    """The sum of ``values`` from the first to the last in float64, as torch's `index_add_` takes it."""
-    total = 0.0
-    for value in values:
-        total += value
-    return total
 
 
 def _read_documents(name: str, config: BitsPerByteConfig, cache: Path) -> list[HeldOutDocument]:

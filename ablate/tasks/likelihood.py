@@ -72,6 +72,16 @@ def continuation_log_likelihoods(
 ) -> list[float]:
     """log p(continuation | context) of each request, in nats: the sum of its tokens' log-probabilities.
 
+    Arguments and errors are those of `token_log_likelihoods`.
+    """
+    return [in_order(values) for values in token_log_likelihoods(model, requests, pad, batch_rows)]
+
+
+def token_log_likelihoods(
+    model: LogitModel, requests: Sequence[Request], pad: int, batch_rows: int
+) -> list[list[float]]:
+    """log p(token | all before it), in nats, of every token of each request's continuation.
+
     A context that is too long is cut from the left (see `truncate_contexts`). Equal requests are run once.
 
     Args:
@@ -91,11 +101,11 @@ def continuation_log_likelihoods(
         first.setdefault((tuple(request.context), tuple(request.continuation)), index)
         for index, request in enumerate(fitted)
     ]
-    found: dict[int, float] = {}
+    found: dict[int, list[float]] = {}
     with torch.inference_mode(), full_precision():
         for width, members in _batches(fitted, sorted(first.values()), model.context_length, batch_rows):
-            sums = _score_batch(model, [fitted[index] for index in members], width, pad)
-            found.update(zip(members, sums, strict=True))
+            values = _score_batch(model, [fitted[index] for index in members], width, pad)
+            found.update(zip(members, values, strict=True))
     return [found[index] for index in representative]
 
 
@@ -154,13 +164,14 @@ def _batches(
             yield width, buckets[width][start : start + batch_rows]
 
 
-def _score_batch(model: LogitModel, requests: Sequence[Request], width: int, pad: int) -> list[float]:
-    """Summed log-probabilities of the continuations of one batch."""
+def _score_batch(
+    model: LogitModel, requests: Sequence[Request], width: int, pad: int
+) -> Iterator[list[float]]:
+    """Log-probabilities of the tokens of each continuation of one batch."""
     tokens = torch.full((len(requests), width), pad, dtype=torch.int64)
     for row, request in enumerate(requests):
         read = [*request.context, *request.continuation[:-1]]
         tokens[row, : len(read)] = torch.tensor(read)
-    lengths = torch.tensor([len(request.continuation) for request in requests])
     flat = torch.tensor(
         [
             row * width + len(request.context) - 1 + offset
@@ -171,17 +182,25 @@ def _score_batch(model: LogitModel, requests: Sequence[Request], width: int, pad
     targets = torch.tensor([token for request in requests for token in request.continuation])
     logits = model(tokens)
     _check_logits(logits, (len(requests), width, model.vocabulary))
-    log_probabilities = _gather_log_softmax(logits.reshape(-1, model.vocabulary), flat, targets)
-    row_of = torch.repeat_interleave(torch.arange(len(requests)), lengths)
-    # Summed on the CPU in float64: in order, so the same every time.
-    sums = torch.zeros(len(requests), dtype=torch.float64).index_add_(0, row_of, log_probabilities)
-    for value, request in zip(sums.tolist(), requests, strict=True):
-        if not math.isfinite(value):
+    values = _gather_log_softmax(logits.reshape(-1, model.vocabulary), flat, targets).tolist()
+    start = 0
+    for request in requests:
+        own = values[start : start + len(request.continuation)]
+        start += len(own)
+        if not math.isfinite(total := in_order(own)):
             raise TaskError(
-                f"{request.source or 'request'}: the model's log-likelihood is {value}; it has diverged, "
+                f"{request.source or 'request'}: the model's log-likelihood is {total}; it has diverged, "
                 "and nothing is scored"
             )
-    return [float(value) for value in sums.tolist()]
+        yield own
+
+
+def in_order(values: Sequence[float]) -> float:
+    """The sum of ``values`` from the first to the last in float64, so the same every time."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def _check_logits(logits: Tensor, shape: tuple[int, int, int]) -> None:

@@ -87,11 +87,17 @@ class WordLists:
         """Names of the classes of `byte_classes`, from 1: the lists, then `OTHER`."""
         return [*self.words, OTHER]
 
+    @functools.cached_property
+    def _seen(self) -> dict[str, int | None]:
+        return {}
+
     def list_of(self, word: str) -> int | None:
         """Place of the list that has ``word`` as it stands in a text; None if none has it."""
-        whole = folded(word)
-        found = self.place.get(whole)
-        return self.place.get(whole.removesuffix("'s")) if found is None else found
+        if word not in self._seen:
+            whole = folded(word)
+            found = self.place.get(whole)
+            self._seen[word] = self.place.get(whole.removesuffix("'s")) if found is None else found
+        return self._seen[word]
 
     def byte_classes(self, text: str) -> NDArray[np.int16]:
         """Class int16[bytes] of every byte of ``text`` in UTF-8: 0 outside words, else the place from 1 in
@@ -136,10 +142,19 @@ def folded(word: str) -> str:
 def _word_pattern() -> re.Pattern[str]:
     # `\w` lacks combining marks, which would cut a decomposed or Indic word in two; and has the underscore,
     # which marks emphasis in plain text.
-    points = range(0x300, sys.maxunicode + 1)
-    marks = "".join(chr(point) for point in points if unicodedata.category(chr(point)).startswith("M"))
-    letter = rf"(?:[^\W_]|[{marks}])"
-    return re.compile(rf"{letter}+(?:['\u2019]{letter}+)*")
+    marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in _mark_ranges())
+    part = rf"[^\W_]++(?:[{marks}]++[^\W_]*+)*+"
+    return re.compile(rf"{part}(?:['\u2019]{part})*+")
+
+
+def _mark_ranges() -> list[tuple[int, int]]:
+    """First and last code points of every stretch of combining marks."""
+    found: list[tuple[int, int]] = []
+    for point in range(0x300, sys.maxunicode + 1):
+        if unicodedata.category(chr(point)).startswith("M"):
+            first = found.pop()[0] if found and found[-1][1] == point - 1 else point
+            found.append((first, point))
+    return found
 
 
 def check_words(words: Mapping[str, str]) -> None:

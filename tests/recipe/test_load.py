@@ -102,6 +102,7 @@ def test_a_recipe_becomes_plain_typed_values_with_every_default_written_out(reci
         "text_field": "text",
         "max_documents": 0,
         "max_bytes": 0,
+        "words": {},
     }
 
 

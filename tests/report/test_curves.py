@@ -22,12 +22,14 @@ from ablate.report.figures import png, svg
 
 def curve(steps, loss, per_step=1000, tokens=64):
     return [
-        CurvePoint(step, step * per_step, step * tokens, loss(step), None, 0.1) for step in range(10, steps + 1, 10)
+        CurvePoint(step, step * per_step, step * tokens, loss(step), None, 0.1)
+        for step in range(10, steps + 1, 10)
     ]
 
 
 def record(arm, seed, loss, steps=1000, per_step=1000, **changes):
-    return run(arm, seed, {ACCURACY: 0.5}, curve=curve(steps, loss, per_step), **changes)
+    scores = {} if changes.get("status") == "diverged" else {ACCURACY: 0.5}
+    return run(arm, seed, scores, curve=curve(steps, loss, per_step), **changes)
 
 
 def study(arms=("text", "image", "image.shuffled"), seeds=3):
@@ -50,7 +52,10 @@ def test_the_mean_lies_between_the_lowest_and_the_highest_seed():
 
 
 def test_seeds_that_were_logged_at_other_steps_meet_on_one_grid():
-    straight = [record("text", 0, lambda step: 3.0 - step / 1000), record("text", 1, lambda step: 3.0 - step / 1000)]
+    straight = [
+        record("text", 0, lambda step: 3.0 - step / 1000),
+        record("text", 1, lambda step: 3.0 - step / 1000),
+    ]
     straight[1] = dataclasses.replace(straight[1], curve=straight[1].curve[::3])
     (one,) = arm_curves(straight, header(straight), "flops")
     middle = (one.x > 100_000) & (one.x < 900_000)
@@ -67,7 +72,7 @@ def test_each_axis_has_its_own_x():
 
 def test_a_diverged_run_is_drawn_to_where_it_ended_and_is_in_no_mean():
     records, _ = study(("text",))
-    wild = record("text", 3, lambda step: 2.0 if step < 100 else math.nan, steps=200, status="diverged", scores={})
+    wild = record("text", 3, lambda step: 2.0 if step < 100 else math.nan, steps=200, status="diverged")
     calm = arm_curves(records, header(records), "flops")[0]
     plan = header([*records, wild])
     (one,) = arm_curves([*records, wild], plan, "flops")
@@ -77,14 +82,15 @@ def test_a_diverged_run_is_drawn_to_where_it_ended_and_is_in_no_mean():
     figure = curve_figure([*records, wild], plan)
     crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert [tuple(line.get_xdata()) for line in crosses] == [(90_000,)]
-    assert "Diverged, in no mean, each unsmoothed up to the cross where it ended: text seed 3." in curve_caption(
-        [*records, wild], plan, "flops"
+    assert (
+        "Diverged, in no mean, each unsmoothed up to the cross where it ended: text seed 3."
+        in curve_caption([*records, wild], plan, "flops")
     )
 
 
 def test_an_arm_that_only_diverged_and_one_without_curve_are_named():
     records, _ = study(("text",))
-    wild = record("other", 0, lambda step: 9.0, status="diverged", scores={})
+    wild = record("other", 0, lambda step: 9.0, status="diverged")
     bare = run("none", 0, {ACCURACY: 0.5}, curve=[])
     plan = header([*records, wild, bare])
     figure = curve_figure([*records, wild, bare], plan)
@@ -103,7 +109,7 @@ def test_what_is_smoothed_is_said_and_a_straight_line_stays_one():
 
 
 def test_arms_and_their_controls_share_a_colour_and_differ_in_the_line():
-    records, plan = study(("text", "image", "image.shuffled", "image.noise", "audio", "audio.shuffled"))
+    _, plan = study(("text", "image", "image.shuffled", "image.noise", "audio", "audio.shuffled"))
     styles = coloured(plan.arms, plan)
     assert styles["image"]["color"] == styles["image.shuffled"]["color"] != styles["audio"]["color"]
     assert styles["image"]["lw"] > styles["image.shuffled"]["lw"]

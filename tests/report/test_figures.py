@@ -55,7 +55,9 @@ def test_a_matplotlibrc_changes_nothing():
     import matplotlib
 
     usual = png(plot([1.0, 2.0]), "t"), svg(plot([1.0, 2.0]), "t", "d")
-    with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9, "axes.grid": True, "text.usetex": True}):
+    with matplotlib.rc_context(
+        {"font.size": 20, "lines.linewidth": 9, "axes.grid": True, "text.usetex": True}
+    ):
         assert (png(plot([1.0, 2.0]), "t"), svg(plot([1.0, 2.0]), "t", "d")) == usual
 
 

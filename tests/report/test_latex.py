@@ -23,7 +23,7 @@ HOSTILE = [
     r"\write18{touch pwned}",
     r"\immediate\write18{touch pwned}\end{document}",
     "100% of $x$ {a} #1 & b_c ^ ~ \\",
-    "[start] *star* --- `quotes' \"double\" <tag> |pipe| ?` !`",
+    '[start] *star* --- `quotes\' "double" <tag> |pipe| ?` !`',
     "αβγ ΑΩ ς − ± × ≤ …",
     "naïve Åland Straße łódź ő ç",
     "中文 and 🙂 and \u202e and \x07",
@@ -50,7 +50,11 @@ def compiled(text, folder):
     command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
     for _ in range(2):
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, check=False, env={"max_print_line": "1000", "PATH": PATH}
+            command,
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            env={"max_print_line": "1000", "PATH": PATH},
         )
         assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
     return (folder / "table.log").read_text(errors="replace")
@@ -92,14 +96,11 @@ def test_wide_and_long_tables_stay_on_the_page(tmp_path):
         ["endpoint", "arm", *(f"seed {seed}" for seed in range(100)), "mean", "sd"],
         [["planted/accuracy", f"arm{at}.captions_only", *["0.1234"] * 100, "0.1", "0.2"] for at in range(4)],
     )
-    long = Table(
-        ["endpoint", "contrast", "mean gain", "95% CI", "note"],
-        [
-            ["prose/bits_per_byte/prose", f"image{at} vs image{at}.captions_only", "-0.003", "[-0.017, +0.012]"]
-            + ["about 62 pairs would show equivalence, were there no difference (power 0.8)" * (at % 3)]
-            for at in range(150)
-        ],
-    )
+    note = "about 62 pairs would show equivalence, were there no difference (power 0.8)"
+    long = Table(["endpoint", "contrast", "mean gain", "95% CI", "note"])
+    for at in range(150):
+        contrast = f"image{at} vs image{at}.captions_only"
+        long.add(["prose/bits_per_byte/prose", contrast, "-0.003", "[-0.017, +0.012]", note * (at % 3)])
     spent = Table(
         ["arm", *(f"quantity number {at}" for at in range(16))],
         [["image.captions_only", *["614,110 to 614,136"] * 16]],
@@ -167,7 +168,9 @@ def _composed(text):
 def test_no_character_of_a_text_reaches_tex_as_a_command(text):
     written = escape(text)
     assert plain(written) == " ".join(text.split())
-    bare = re.sub(r"\\(textbackslash\{\}|char34\{\}|[{}$%&#_]|[\^~]\{\})|\$[<>|-]\$|\{[`']?\}|\{'\}", "", written)
+    bare = re.sub(
+        r"\\(textbackslash\{\}|char3[46]\{\}|[{}%&#_]|[\^~]\{\})|\$[<>|-]\$|\{[`']?\}|\{'\}", "", written
+    )
     assert not re.search(r"[\\{}$%&#_^~]", bare)
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ablate.data.planted_documents import held_out_prose, make_documents
 from ablate.data.planted_entities import make_entities
 from ablate.recipe.schema import PlantedConfig
-from ablate.tasks.bits_per_byte import token_log_likelihoods, windows
+from ablate.tasks.bits_per_byte import windows
 from ablate.tasks.errors import TaskError
-from ablate.tasks.likelihood import continuation_log_likelihoods
+from ablate.tasks.likelihood import continuation_log_likelihoods, token_log_likelihoods
 from ablate.tasks.registry import load_task
 
 TEXTS = {
