@@ -83,6 +83,9 @@ def plan(
     lock: Annotated[
         bool, typer.Option("--lock", help="Write the plan with its digest, before the first run.")
     ] = False,
+    aa: Annotated[
+        Path | None, typer.Option(help="Folder of an A/A study, whose sd of differences to expect.")
+    ] = None,
     results: ResultsOption = None,
     until_decided: UntilOption = False,
     max_seeds: MaxSeedsOption = 0,
@@ -90,14 +93,17 @@ def plan(
     """Print what every arm would spend, and refuse unmatched pairs. Nothing is trained."""
     from ablate.budget.plan import plan_study
     from ablate.materials import prepare
-    from ablate.show import show_plans
+    from ablate.show import console, show_plans
+    from ablate.show_power import power_lines
     from ablate.study.estimate import estimate_seconds
-    from ablate.study.study import lock_study
+    from ablate.study.study import header_of, lock_study
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
     materials = prepare(loaded, cache)
     plans = plan_study(materials)
     show_plans(materials.recipe, plans, estimate_seconds(materials, plans), _slots(slots))
+    for line in power_lines(header_of(loaded, plans), aa):
+        console().print(line, markup=False, highlight=False)
     if lock:
         print(lock_study(loaded, plans, results or Path("results") / loaded.study))
 

@@ -146,7 +146,7 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
         f"{_duration(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
     )
-    for line in [*_once_lines(plans), *_control_lines(plans), *_power_lines(recipe, plans)]:
+    for line in [*_once_lines(plans), *_control_lines(plans)]:
         out.print(line)
 
 
@@ -171,28 +171,6 @@ def _control_lines(plans: "list[Plan]") -> list[str]:
     return [
         f"{control} keeps {KEEPS_AND_CHANGES[control][0]}. It changes: {KEEPS_AND_CHANGES[control][1]}."
         for control in present
-    ]
-
-
-def _power_lines(recipe: "Recipe", plans: "list[Plan]") -> list[str]:
-    """What sd of paired differences the seeds and margins of the recipe can decide with."""
-    from ablate.stats.power import largest_sd
-    from ablate.stats.verdict import ALPHA
-
-    pairs = len(recipe.seeds)
-    # A rung of the ladder is the baseline again, in no contrast.
-    own = [plan.arm for plan in plans if plan.arm.mirrors is None and plan.arm.budget_share == 1]
-    media = [arm for arm in own if arm.name != recipe.baseline]
-    shuffled = [plan.arm for plan in plans if plan.arm.control == "shuffled"]
-    family = max(1, (len(media) + len(shuffled)) * len(recipe.endpoints.margins))
-    if pairs < 2:
-        return ["One seed decides nothing: there is no interval. State more seeds."]
-    return [
-        f"{pairs} seeds declare {name} equivalent within {margin:g} with power 0.8 while the sd of paired "
-        f"differences stays below {largest_sd(pairs, margin):.2g}, or below "
-        f"{largest_sd(pairs, margin, alpha=ALPHA / family):.2g} at the strictest step of Holm over {family} "
-        "contrasts; an A/A study of this size and task measures it, as recipes/aa.yaml does for prose."
-        for name, margin in recipe.endpoints.margins.items()
     ]
 
 

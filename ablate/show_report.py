@@ -1,5 +1,6 @@
 """What the command line prints of reports: verdicts, agreements, checks. No numbers are made here."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,16 @@ def show_report(folder: Path) -> "RenderedStudy":
     out = console()
     out.print(summary_table(rendered))
     for sentence in verdict_sentences(rendered.contrasts, rendered.header):
-        out.print(Text(sentence))
+        out.print(_inert(sentence))
     if rendered.header.note:
-        out.print(Text(f"Note: {rendered.header.note}"))
+        out.print(_inert(f"Note: {rendered.header.note}"))
     out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
     return rendered
+
+
+def _inert(text: str) -> Text:
+    """Text of a study, without what a terminal would take for a command."""
+    return Text(re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text))
 
 
 def show_undecided(rendered: "RenderedStudy", most: int) -> bool:
@@ -54,7 +60,7 @@ def summary_table(rendered: "RenderedStudy") -> Table:
 
     table = titled_table(f"{rendered.header.study}: {rendered.header.primary}", *SUMMARY_COLUMNS)
     for row in summary_rows(rendered):
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(_inert, row))
     return table
 
 
@@ -66,25 +72,27 @@ def show_agreement(fresh: Path, committed: Path) -> bool:
     out = console()
     out.print(Text(f"{fresh} beside {committed}:"))
     for line in lines:
-        out.print(Text(f"  {line}"))
+        out.print(_inert(f"  {line}"))
     return not any(line.startswith("DIFFER") for line in lines)
 
 
 def show_check(folders: Sequence[Path]) -> bool:
     """Render every study and calibration under ``folders`` again, in memory; whether the disk holds that."""
     from ablate.report.calibration import SETTINGS_FILE, outdated
-    from ablate.report.check import examine
+    from ablate.report.check import examine, studies_under
 
-    found = examine(folders)
-    places = sorted(path.parent for folder in folders for path in folder.rglob(SETTINGS_FILE))
-    stale = [
-        f"{place / name}: not what its settings and records give"
-        for place in places
-        for name in outdated(place)
-    ]
+    places = {folder: sorted(path.parent for path in folder.rglob(SETTINGS_FILE)) for folder in folders}
+    # A folder may hold a calibration and no study.
+    found = examine([folder for folder in folders if studies_under(folder) or not places[folder]])
+    stale = []
+    for place in dict.fromkeys(place for own in places.values() for place in own):
+        try:
+            stale += [f"{place / name}: not what its settings and records give" for name in outdated(place)]
+        except (ValueError, OSError) as error:
+            stale.append(f"{place}: cannot be rendered: {error}")
     out = console()
     for line in [*found.differences, *stale, *found.remarks]:
-        out.print(Text(line), soft_wrap=True)
+        out.print(_inert(line), soft_wrap=True)
     return not found.differences and not stale
 
 
