@@ -17,8 +17,9 @@ from ablate.report.tables import Table, endpoint_places
 from ablate.report.text import markdown_table, markdown_text
 from ablate.stats.calibration import AACalibration, PlantedPower, shape
 from ablate.stats.contrasts import Contrast
+from ablate.stats.rate import Rate
 from ablate.stats.sequential_simulation import SimulatedLooks
-from ablate.stats.simulation import RESAMPLES, Rate, Simulated, SimulatedFamily
+from ablate.stats.simulation import RESAMPLES, Simulated, SimulatedFamily
 
 PLANTED_SIZES = (3, 5)
 """Seeds in a disjoint planted study."""
@@ -55,9 +56,13 @@ def sentences(aa: AAStudy | None, powers: list[PlantedPower], simulation: Simula
         rates = [one.claimed for one in own if one.n == n and one.claimed.of]
         if rates:
             total = Rate(sum(rate.count for rate in rates), sum(rate.of for rate in rates))
+            # Arms and endpoints of one study share its runs: their sum is no binomial count.
+            studies = {one.study for one in own if one.n == n and one.claimed.of}
+            alone = len(studies) == len(rates)
+            rate = f" ({_rate_words(total)})" if alone else ""
             said.append(
-                f"In {total.count} of {total.of} disjoint planted studies of {n} seeds it saw the planted "
-                f"effect, helps with grounding helps ({_rate_words(total)})."
+                f"In {total.count} of {total.of} {_planted_words(alone, n)} it saw the planted effect, "
+                f"helps with grounding helps{rate}."
             )
     (normal,) = [one for one in simulation.simulated if (one.population, one.n) == ("normal", 5)]
     (skewed,) = [one for one in simulation.simulated if (one.population, one.n) == ("skewed", 5)]
@@ -68,6 +73,11 @@ def sentences(aa: AAStudy | None, powers: list[PlantedPower], simulation: Simula
         f"{skewed.bootstrap95.value:.3f}."
     )
     return said
+
+
+def _planted_words(alone: bool, n: int) -> str:
+    """What was counted: studies, or several arms and endpoints of each."""
+    return f"{'' if alone else 'arms and endpoints of '}disjoint planted studies of {n} seeds"
 
 
 def _aa_sentence(judged: AACalibration) -> str:
@@ -115,7 +125,9 @@ def _aa_parts(aa: AAStudy) -> list[str]:
         f"{f' with margin {main.margin:g}' if main.margin is not None else ''}. The {len(main.studies)} "
         f"studies of {main.n} seeds are all the evidence there is: resampling the same pairs adds none, and "
         "the other rows cut the same pairs differently. A study that lacks a pair is in no count. Intervals: "
-        "Clopper and Pearson, 95%. A rejection inside the margin is no claim, because equivalent wins ties."
+        "Clopper and Pearson, 95%. All of them read the same two halves of one corpus and the same "
+        "test: they say how often seeds alone make a difference. A rejection inside the margin is no claim, "
+        "because equivalent wins ties."
     )
     parts = _section("A/A studies", aa_table(aa.cut), source)
     form = shape(aa.whole.sample.gains.tolist())

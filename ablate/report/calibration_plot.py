@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from scipy.special import betaincinv
 
 from ablate.stats.calibration import AACalibration
-from ablate.stats.simulation import Rate, Simulated
+from ablate.stats.rate import Rate
+from ablate.stats.simulation import Simulated
 
 STYLES = {
     "normal": ("#000000", "o"),

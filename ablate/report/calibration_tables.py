@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from ablate.report.tables import ABSENT, Cell, Table, interval_text, number, p_text, run_names
 from ablate.stats.calibration import AACalibration, PlantedPower, Shape
 from ablate.stats.contrasts import Contrast
+from ablate.stats.rate import Rate
 from ablate.stats.sequential_simulation import SimulatedLooks
-from ablate.stats.simulation import Rate, Simulated, SimulatedFamily
+from ablate.stats.simulation import Simulated, SimulatedFamily
 from ablate.stats.verdict import ALPHA
 
 QUANTITIES = {

@@ -13,6 +13,7 @@ from ablate.report.tables import (
     run_names,
 )
 from ablate.stats.contrasts import Contrast
+from ablate.stats.coverage import measured_coverage
 from ablate.stats.paired import Interval
 
 
@@ -62,6 +63,7 @@ def precision_table(contrasts: Sequence[Contrast]) -> Table:
         "s.e. items",
     ]
     columns += ["p sign flip", "detectable at 80%", "at 90%", "unpaired seeds"]
+    columns += ["coverage of t 95%, normal", "skewed"]
     table = Table(columns)
     for contrast in contrasts:
         found, digits = contrast.estimate, places[contrast.endpoint]
@@ -81,6 +83,8 @@ def precision_table(contrasts: Sequence[Contrast]) -> Table:
             number(precision.detectable80 if precision else None, digits),
             number(precision.detectable90 if precision else None, digits),
             ABSENT if unpaired is None else f"{unpaired.seeds} ({unpaired.more:+d})",
+            number(_coverage(contrast, "normal"), 3),
+            number(_coverage(contrast, "skewed"), 3),
         ]
         table.add(row, contrast_sources(contrast))
     return table
@@ -131,6 +135,8 @@ CONTRAST_COLUMNS: dict[str, Callable[[Contrast], Cell]] = {
     "unpaired_seeds": lambda one: (
         one.precision.unpaired.seeds if one.precision and one.precision.unpaired else None
     ),
+    "coverage_normal": lambda one: _coverage(one, "normal"),
+    "coverage_skewed": lambda one: _coverage(one, "skewed"),
     "pairs_to_detect": lambda one: one.seeds_to_decide.detect if one.seeds_to_decide else None,
     "pairs_to_equivalence": lambda one: one.seeds_to_decide.equivalent if one.seeds_to_decide else None,
     "look": lambda one: one.sequential.look if one.sequential else None,
@@ -146,6 +152,14 @@ def contrast_rows(contrasts: Sequence[Contrast]) -> Table:
     for contrast in contrasts:
         table.add([value(contrast) for value in CONTRAST_COLUMNS.values()], contrast_sources(contrast))
     return table
+
+
+def _coverage(contrast: Contrast, population: str) -> float | None:
+    """The coverage measured for t intervals over as many pairs, were the differences so distributed; None
+    where the interval is a sequential one."""
+    has_t = contrast.estimate.interval95 and not contrast.sequential
+    found = measured_coverage(contrast.estimate.n) if has_t else None
+    return found.rates[population].value if found else None
 
 
 def _end(interval: Interval | None, place: int) -> float | None:

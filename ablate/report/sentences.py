@@ -13,7 +13,8 @@ LEGEND = (
     "95% and 90% CI: paired t interval over seeds, not adjusted for multiplicity. Equivalent: two one-sided "
     "tests put the gain within the margin (the 90% interval, for a single contrast); helps or hurts: the "
     "paired t test excludes zero (the 95% interval). A contrast without variance over seeds (for instance "
-    "both arms at 1.0) is inconclusive, because there is no t interval."
+    "both arms at 1.0) is inconclusive, because there is no t interval. Claims of a difference and claims of "
+    "equivalence are each held at 5% over their contrasts, so that any false claim has at most 10%."
 )
 
 PRECISION = (
@@ -23,12 +24,14 @@ PRECISION = (
     "mean gain, with these seeds. P sign flip: permutation of the signs of the differences. Detectable: the "
     "true difference that the test would see with power 0.8 or 0.9, at alpha over the number of contrasts, "
     "were the sd the true one. Unpaired seeds: per arm, for an interval as narrow without pairs; in brackets "
-    "how many more than there are pairs (below zero, pairing bought nothing)."
+    "how many more than there are pairs (below zero, pairing bought nothing). Coverage: how often 95% t "
+    "intervals over as many pairs (or the nearest number that was simulated) held the truth, for normal and "
+    "for skewed (exponential) differences."
 )
 
 DECOMPOSITION = (
-    "Parts with the role sum add up to the total, seed by seed; those beside it estimate the same thing "
-    "with other placebos. 95% paired t intervals over the seeds that all arms of the sum have, not adjusted. "
+    "Parts with the role sum add up to the total, seed by seed; those beside it hold the arm against "
+    "other placebos. 95% paired t intervals over the seeds that all arms of the sum have, not adjusted. "
     "Grounding: real media against somebody else's. Extra positions and regularisation: somebody else's "
     "media against none. Caption text: captions without media against the baseline."
 )
@@ -38,7 +41,8 @@ EQUIVALENTS = (
     "slope of the endpoint in the logarithm of text tokens between the baseline's budgets; the interval is "
     "Fieller's, so that it holds the uncertainty of the slope. Tokens per media position: for a total, what "
     "the text that the arm went without and the effect come to, per position of media; captions count as "
-    "media. For grounding, the effect alone."
+    "media. For grounding, the worth of the arm less that of its shuffled control, both against the "
+    "baseline, per position, with an interval by the delta method."
 )
 
 
@@ -58,13 +62,17 @@ def looks_legend(header: StudyHeader) -> list[str]:
         )
     return [
         f"The study may stop early: it is looked at with {looks} seeds and stands at {len(header.seeds)}; "
-        f"{how}. Mean gains of a study that stopped early are biased away from zero."
+        f"{how}. They take the place of the paired t interval and test for endpoints with a margin. All "
+        "else (other endpoints, numbers beside the primary interval, parts of the effect, tokens of text) is "
+        "that of a study of fixed size and makes no allowance for looks. A study that stopped early for a "
+        "difference overstates its size."
     ]
 
 
 def coverage_legend(contrasts: Sequence[Contrast]) -> list[str]:
     """The measured coverage of the intervals, one sentence a number of pairs."""
-    counts = sorted({one.estimate.n for one in contrasts if one.estimate.interval95})
+    # Of t intervals alone: those of a study that may stop early are others.
+    counts = sorted({one.estimate.n for one in contrasts if one.estimate.interval95 and not one.sequential})
     found = [coverage.text for count in counts if (coverage := measured_coverage(count))]
     return [f"Measured {text}." for text in dict.fromkeys(found)]
 
@@ -106,9 +114,13 @@ def evidence(contrast: Contrast, places: int) -> str:
     if found.mean_gain is None:
         return "; ".join(filter(None, ["no complete pair", contrast.note]))
     parts = [f"gain {number(found.mean_gain, places, signed=True)}"]
-    if contrast.interval95:
-        low, high = (number(end, places, signed=True) for end in contrast.interval95)
-        parts.append(f"95% interval {low} to {high}")
+    level, interval = "95%", contrast.interval95
+    if contrast.verdict == "equivalent" and not (contrast.sequential and contrast.sequential.evidence):
+        # The one that lies inside the margin. Anytime, which has an e-value, it is the 95% interval.
+        level, interval = "90%", contrast.interval90
+    if interval:
+        low, high = (number(end, places, signed=True) for end in interval)
+        parts.append(f"{level} interval {low} to {high}")
     parts.append(pairs)
     if contrast.margin is not None and contrast.verdict != "equivalent":
         parts.append(f"margin {contrast.margin:g}")

@@ -17,8 +17,8 @@ from scipy.stats import kurtosis, shapiro, skew
 
 from ablate.record import RunRecord
 from ablate.stats.contrasts import Contrast, contrasts
+from ablate.stats.rate import Rate
 from ablate.stats.samples import StudyDesign
-from ablate.stats.simulation import Rate
 from ablate.stats.verdict import ALPHA
 
 

@@ -42,8 +42,8 @@ class Precision:
 
     sign_flip: SignFlip
     detectable80: float | None
-    """Minimum detectable effect at power 0.8, at alpha over the confirmatory family, in the endpoint's unit,
-    were the sample's sd the true one."""
+    """Minimum detectable effect of a study of fixed size at power 0.8, in the endpoint's unit, were the
+    sample's sd the true one; at alpha over the family for confirmatory contrasts, at alpha for others."""
     detectable90: float | None
     """The same at power 0.9."""
     unpaired: UnpairedDesign | None
@@ -114,6 +114,12 @@ class Contrast:
             return None, None
         found = self.sequential or self.estimate
         return found.p_difference, found.p_equivalence
+
+    @property
+    def claimed_gain(self) -> float | None:
+        """The gain whose sign `helps` or `hurts` tells: that of the look which the p value comes from where
+        the study may stop early, else the mean gain."""
+        return self.sequential.claimed_gain if self.sequential else self.estimate.mean_gain
 
     @property
     def printed_verdict(self) -> str:
@@ -203,7 +209,7 @@ def _with_verdicts(drafts: list[Contrast]) -> list[Contrast]:
         adjusted = zip(adjust([p for p, _ in raw]), adjust([q for _, q in raw]), strict=True)
         for place, (p, q) in zip(family, adjusted, strict=True):
             draft = drafts[place]
-            verdict = None if draft.margin is None else judge(draft.estimate.mean_gain, p, q)
+            verdict = None if draft.margin is None else judge(draft.claimed_gain, p, q)
             judged[place] = replace(
                 draft,
                 p_difference_adjusted=p,
@@ -231,15 +237,40 @@ def _noted(contrast: Contrast) -> Contrast:
     notes += dict.fromkeys(filter(None, remarks))
     alpha = ALPHA / contrast.family if contrast.confirmatory else ALPHA
     needed, found = None, contrast.estimate
+    notes += _contradictions(contrast)
     if contrast.verdict == "inconclusive" and contrast.complete and found.sd and found.mean_gain is not None:
         p, _ = contrast.p_values
         if p is not None and p < ALPHA:
             notes.append(f"differs before adjustment over {contrast.family} contrasts (p {p:.2g}), not after")
-        needed = seeds_to_decide(found.mean_gain, found.sd, contrast.margin, alpha=alpha)
-        notes.append(needed.words)
+        needed = seeds_to_decide(found.mean_gain, found.sd, contrast.margin, alpha=alpha, pairs=found.n)
+        fixed = ", were their number fixed: a rule that may stop early takes more"
+        notes.append(needed.words + (fixed if contrast.sequential else ""))
     return replace(
         contrast, precision=_precision(contrast, alpha), seeds_to_decide=needed, note="; ".join(notes)
     )
+
+
+def _contradictions(contrast: Contrast) -> list[str]:
+    """Where the printed intervals seem to say something else than the verdict, in words."""
+    notes, margin, looks = [], contrast.margin, contrast.sequential
+    _, q = contrast.p_values
+    if contrast.verdict not in (None, "equivalent") and q is not None and q < ALPHA:
+        notes.append(
+            f"within the margin before adjustment over {contrast.family} contrasts (p {q:.2g}), not after"
+        )
+    if looks is None or looks.boundary is None or margin is None:
+        return notes
+    earlier = "decided at an earlier look; the interval is that of the latest"
+    gain = looks.claimed_gain or 0.0
+    if contrast.verdict in ("helps", "hurts") and looks.interval95:
+        low, high = looks.interval95
+        if not (low > 0 if gain > 0 else high < 0):
+            notes.append(earlier)
+    if contrast.verdict == "equivalent" and looks.interval90:
+        low, high = looks.interval90
+        if not -margin < low <= high < margin:
+            notes.append(earlier)
+    return notes
 
 
 def _precision(contrast: Contrast, alpha: float) -> Precision | None:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ablate.stats.simulation import Rate
+from ablate.stats.rate import Rate
 
 COVERAGE_FORMAT = 1
 COVERAGE_FILE = "measured_coverage.json"

@@ -26,7 +26,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 Spending = Literal["obrien_fleming", "pocock"]
@@ -227,6 +226,8 @@ def _table(at: tuple[int, ...], spending: Spending, sides: Sides) -> _Table:
 
 def _refined(coarse: Floats, scores: Floats, fine: Floats) -> Floats:
     """Monotone cubic interpolation of the finite scores; infinite beyond them."""
+    from scipy.interpolate import PchipInterpolator  # a quarter of a second, for studies that stop early
+
     finite = np.isfinite(scores)
     values = PchipInterpolator(coarse[finite], scores[finite], extrapolate=False)(fine)
     values = np.where(fine < coarse[finite][0], -np.inf, values)

@@ -131,10 +131,11 @@ def _welch(
     """Welch's interval with Satterthwaite's degrees of freedom; None where neither arm varies."""
     if max(treated.std(), reference.std()) <= ROUNDING * size:
         return None
-    parts = [float(values.var(ddof=1)) / values.size for values in (treated, reference)]
+    # In units of the largest score, so that no square of a variance underflows.
+    parts = [float((values / size).var(ddof=1)) / values.size for values in (treated, reference)]
     squared = sum(parts)
     df = squared**2 / sum(part**2 / (treated.size - 1) for part in parts)
-    return _interval(gain, math.sqrt(squared), df, 0.95)
+    return _interval(gain, math.sqrt(squared) * size, df, 0.95)
 
 
 def _correlation(treated: NDArray[np.float64], reference: NDArray[np.float64], size: float) -> float | None:

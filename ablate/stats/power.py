@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import chdtri, gammaincinv, gammaln, ndtr, ndtri, stdtrit
 
 from ablate.stats.verdict import ALPHA
@@ -87,7 +86,7 @@ def seeds_needed(sd: float, margin: float, power: float = 0.8, alpha: float = AL
 
 def largest_sd(pairs: int, margin: float, power: float = 0.8, alpha: float = ALPHA) -> float:
     """The largest sd of the differences at which ``pairs`` seeds declare a true difference of zero
-    equivalent within ``margin`` with ``power``: `tost_power` turned round (Brent 1973, chapter 4).
+    equivalent within ``margin`` with ``power``: `tost_power` turned round.
 
     In the margin's unit, to nine digits, rounded down. It is proportional to the margin.
 
@@ -106,13 +105,13 @@ def largest_sd(pairs: int, margin: float, power: float = 0.8, alpha: float = ALP
     high = 2.0 * low
     while tost_power(pairs, high, 1.0, alpha=alpha) >= power:
         low, high = high, 2.0 * high
-    crossing = brentq(lambda sd: tost_power(pairs, sd, 1.0, alpha=alpha) - power, low, high, rtol=1e-10)
-    return float(crossing) * (1.0 - 1e-9) * margin
+    crossing = _crossing(lambda sd: tost_power(pairs, sd, 1.0, alpha=alpha) < power, low, high)
+    return crossing * (1.0 - 1e-9) * margin
 
 
 def detectable_difference(pairs: int, sd: float, power: float = 0.8, alpha: float = ALPHA) -> float:
     """The minimum detectable effect: the true difference that a paired t test of level ``alpha`` over
-    ``pairs`` seeds sees with ``power`` (`detection_power` turned round by Brent 1973, chapter 4).
+    ``pairs`` seeds sees with ``power`` (`detection_power` turned round).
 
     In the sd's unit; it is proportional to the sd, which is taken as the true one.
 
@@ -131,8 +130,7 @@ def _detectable_in_sds(pairs: int, power: float, alpha: float) -> float:
     high = float(ndtri(1.0 - alpha / 2.0) + ndtri(power)) / math.sqrt(pairs)
     while detection_power(pairs, 1.0, high, alpha) < power:
         high *= 2.0
-    found = brentq(lambda effect: detection_power(pairs, 1.0, effect, alpha) - power, 0.0, high, rtol=1e-12)
-    return float(found)
+    return _crossing(lambda effect: detection_power(pairs, 1.0, effect, alpha) >= power, 0.0, high)
 
 
 def pairs_to_detect(sd: float, difference: float, power: float = 0.8, alpha: float = ALPHA) -> int | None:
@@ -170,7 +168,12 @@ class SeedsToDecide(NamedTuple):
 
 
 def seeds_to_decide(
-    gain: float, sd: float, margin: float | None, power: float = 0.8, alpha: float = ALPHA
+    gain: float,
+    sd: float,
+    margin: float | None,
+    power: float = 0.8,
+    alpha: float = ALPHA,
+    pairs: int = 0,
 ) -> SeedsToDecide:
     """How many pairs in all would decide an inconclusive contrast with ``power``.
 
@@ -181,6 +184,7 @@ def seeds_to_decide(
     Args:
         gain: observed mean gain.
         margin: smallest effect of interest; without one there is no equivalence to show.
+        pairs: how many there are already; a number that is no larger says so.
 
     Raises:
         ValueError: as `pairs_to_detect` and `seeds_needed`.
@@ -191,16 +195,18 @@ def seeds_to_decide(
     plausible = "detect" if margin is None or abs(gain) >= margin else "equivalent"
     said = ["the observed difference is zero, so that there is none to detect"]
     if gain != 0:
-        said = [f"{_pairs(detect)} would detect a true difference of the size observed"]
+        said = [f"{_pairs(detect, pairs)} would detect a true difference of the size observed"]
     if margin is not None:
-        said.append(f"{_pairs(equivalent)} would show equivalence, were there no difference")
+        said.append(f"{_pairs(equivalent, pairs)} would show equivalence, were there no difference")
     if plausible == "equivalent":
         said.reverse()
     return SeedsToDecide(detect, equivalent, plausible, "; ".join(said) + f" (power {power:g})")
 
 
-def _pairs(count: int | None) -> str:
-    return f"more than {MOST_PAIRS} pairs" if count is None else f"about {count} pairs"
+def _pairs(count: int | None, there: int) -> str:
+    if count is None:
+        return f"more than {MOST_PAIRS} pairs"
+    return f"about {count} pairs{', no more than there are,' if count <= there else ''}"
 
 
 class UnpairedDesign(NamedTuple):
@@ -250,6 +256,15 @@ def unpaired_seeds(
         return None
     seeds = _smallest(narrow_enough, known)
     return UnpairedDesign(seeds, seeds - pairs)
+
+
+def _crossing(beyond: Callable[[float], bool], low: float, high: float) -> float:
+    """Where ``beyond`` turns from false, at ``low``, to true, at ``high``: fifty halvings. (scipy's root
+    finders take a quarter of a second to import, which a report of few records would notice.)"""
+    for _ in range(50):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if beyond(middle) else (middle, high)
+    return (low + high) / 2.0
 
 
 def _smallest(enough: Callable[[int], bool], near: float) -> int:

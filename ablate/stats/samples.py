@@ -4,7 +4,6 @@ A pair has to prove that it is one (`ablate.stats.pairing`). A pair that cannot,
 an arm, a diverged run and a score that is not a number are named, never left out in silence.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -12,6 +11,9 @@ from typing import Literal, NamedTuple, Protocol
 from ablate.record import RecordError, RunRecord
 from ablate.stats.paired import PairedSample
 from ablate.stats.pairing import PairingError, check_pair
+
+LARGEST_SCORE = 1e100
+"""A score is smaller; whatever is not, NaN included, is no score. Its square would overflow."""
 
 Kind = Literal["total", "grounding", "control", "placebo"]
 
@@ -203,4 +205,4 @@ def _score_fault(run: RunRecord, endpoint: str) -> str:
     score = run.scores.get(endpoint)
     if score is None:
         return f"{run.arm} has no score"
-    return "" if math.isfinite(score.value) else f"{run.arm} scored {score.value}"
+    return "" if abs(score.value) < LARGEST_SCORE else f"{run.arm} scored {score.value}"

@@ -107,6 +107,9 @@ class SequentialResult:
     """`anytime`: the largest e-value against no difference so far."""
     remark: str = ""
     """What is missing, and which pairs are not used, in words."""
+    claimed_gain: float | None = None
+    """Mean gain at the look with the strongest evidence against no difference, the one that `p_difference`
+    comes from: a claim has its sign, whatever later pairs say."""
 
 
 def boundaries(looks: Looks, alpha: float = ALPHA, sides: Sides = 2) -> tuple[float, ...]:
@@ -198,16 +201,18 @@ def _group_sequential(
     two_sided = np.minimum(1.0, 2.0 * below(np.abs(means)))
     boundary = nominal_boundaries(plan, spending, ALPHA, 2)[reached - 1]
     one_sided = nominal_boundaries(plan, spending, ALPHA, 1)[reached - 1]
+    so_far = [float(sequential_p(plan, spending, two_sided[: look + 1], 2)) for look in range(reached)]
     return SequentialResult(
         look=reached,
         pairs_used=int(at[-1]),
-        p_difference=float(sequential_p(plan, spending, two_sided, 2)),
+        p_difference=so_far[-1],
         p_equivalence=equivalence,
         interval95=_repeated(float(means[-1]), float(sds[-1]), int(at[-1]), boundary / 2.0),
         interval90=_repeated(float(means[-1]), float(sds[-1]), int(at[-1]), one_sided),
         boundary=boundary,
         evidence=None,
         remark="; ".join(remarks),
+        claimed_gain=float(means[so_far.index(so_far[-1])]),
     )
 
 
@@ -231,6 +236,7 @@ def _anytime(
         intervals.append(None)
         why = "is unbounded at so few pairs" if math.isinf(low) else "is empty: looks contradict each other"
         remarks = [*remarks, f"the {level:.0%} confidence sequence {why}"]
+    log_e = anytime.running_log_e(means, sds, pairs)
     return SequentialResult(
         look=reached,
         pairs_used=int(at[-1]),
@@ -239,6 +245,7 @@ def _anytime(
         interval95=intervals[0],
         interval90=intervals[1],
         boundary=None,
-        evidence=math.exp(min(LARGEST_LOG_E, float(anytime.running_log_e(means, sds, pairs).max()))),
+        evidence=math.exp(min(LARGEST_LOG_E, float(log_e.max()))),
         remark="; ".join(remarks),
+        claimed_gain=float(means[int(log_e.argmax())]),
     )

@@ -14,6 +14,7 @@ from scipy.special import stdtr
 from ablate.stats import anytime
 from ablate.stats.paired import ROUNDING
 from ablate.stats.power import largest_sd
+from ablate.stats.rate import Rate
 from ablate.stats.sequential import Looks, boundaries, sequential_result
 from ablate.stats.simulation import (
     SEED,
@@ -21,7 +22,6 @@ from ablate.stats.simulation import (
     STUDIES,
     Gains,
     Population,
-    Rate,
     SimulationError,
     draw_studies,
 )

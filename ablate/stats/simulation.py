@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri, stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 from scipy.stats import binom
 
-from ablate.stats.paired import ROUNDING, Interval, PairedSample, estimate
+from ablate.stats.paired import ROUNDING, PairedSample, estimate
 from ablate.stats.power import largest_sd
+from ablate.stats.rate import Rate
 from ablate.stats.verdict import ALPHA, holm, judge
 
 SEED = 0
@@ -41,30 +42,6 @@ Gains = NDArray[np.float64]
 
 class SimulationError(RuntimeError):
     """The formulas of a simulation and the functions that judge real studies disagree."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A count of events among trials, with its exact binomial interval."""
-
-    count: int
-    of: int
-
-    @property
-    def value(self) -> float | None:
-        """The share; None without trials."""
-        return self.count / self.of if self.of else None
-
-    @property
-    def interval(self) -> Interval | None:
-        """95% interval of Clopper and Pearson (1934, Biometrika 26:404); None without trials."""
-        if not self.of:
-            return None
-        low = 0.0 if self.count == 0 else float(betaincinv(self.count, self.of - self.count + 1, 0.025))
-        high = (
-            1.0 if self.count == self.of else float(betaincinv(self.count + 1, self.of - self.count, 0.975))
-        )
-        return low, high
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,14 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     """Benjamini and Hochberg's adjustment (1995, JRSS B 57:289), for contrasts that confirm nothing.
 
-    It bounds the expected share of false claims among all claims. A None is left out, and stays None.
-    (scipy has it too, at half a second of imports.)
+    It bounds the expected share of false claims among all claims where the tests are independent or depend
+    positively (Benjamini and Yekutieli 2001, Ann. Statist. 29:1165); contrasts that share arms need not, and
+    for them it is a guide. A None counts as 1, as in `holm`: a run that is lost makes no other contrast's p
+    smaller. It stays None in the answer. (scipy has it too, at half a second of imports.)
     """
-    known = np.array([place for place, p in enumerate(p_values) if p is not None], dtype=np.intp)
-    found = np.array([p_values[place] for place in known], dtype=np.float64)
-    order = np.argsort(found, kind="stable")[::-1]
-    scaled = found[order] * found.size / np.arange(found.size, 0, -1)
-    adjusted: list[float | None] = [None] * len(p_values)
-    for place, p in zip(known[order], np.minimum.accumulate(scaled).clip(max=1.0), strict=True):
-        adjusted[place] = float(p)
-    return adjusted
+    filled = np.array([1.0 if p is None else p for p in p_values], dtype=np.float64)
+    order = np.argsort(filled, kind="stable")[::-1]
+    adjusted = np.empty_like(filled)
+    scaled = filled[order] * filled.size / np.arange(filled.size, 0, -1)
+    adjusted[order] = np.minimum.accumulate(scaled).clip(max=1.0)
+    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]

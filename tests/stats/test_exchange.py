@@ -15,7 +15,9 @@ from ablate.record import Pairing, RunRecord, Score
 from ablate.report.load import StudyHeader
 from ablate.stats.exchange import Equivalent, exchanges
 from ablate.stats.fieller import fieller
+from ablate.stats.paired import PairedSample
 from ablate.stats.slope import missing_ladder, slopes
+from ablate.stats.worth import difference_of_worth
 
 TEXT = 1_000_000
 STUDIES, SEEDS = 2000, 5
@@ -109,7 +111,11 @@ def test_grounding_alone_is_told_without_the_text_that_was_given_away() -> None:
     one = found["image vs image.shuffled"]
     assert one.kind == "grounding"
     assert one.tokens == pytest.approx(TEXT * math.expm1(0.3))
-    assert one.rate == pytest.approx(TEXT * math.expm1(0.3) / 40_000)
+    # Worth of the arm less that of its control, each against the baseline: less than at the baseline's text.
+    assert one.rate == pytest.approx(TEXT * (math.exp(0.2) - math.exp(-0.1)) / 40_000)
+    given_away = (TEXT - one.arm_tokens) / 40_000
+    total = found["image vs text"]
+    assert total.rate == pytest.approx(TEXT * math.expm1(0.2) / 40_000 + given_away)
     placebo = found["image.shuffled vs text"]
     assert placebo.tokens == pytest.approx(TEXT * math.expm1(-0.1))
     assert placebo.rate is None
@@ -243,6 +249,35 @@ def test_whole_studies_cover_the_true_tokens_and_the_true_rate_as_often_as_they_
     assert np.mean(correlations) < -0.3
     assert tokens == rates
     assert inside_binomial(tokens, 0.95)
+
+
+def test_the_worth_of_grounding_covers_the_truth_nearly_as_often_as_it_says() -> None:
+    """The delta method over five seeds, where both arms are worse than the baseline, as under equal FLOPs."""
+    rng = np.random.default_rng(8)
+    slope, gains, tokens = 0.1, (-0.05, -0.12), 1e6
+    truth = tokens * (math.exp(gains[0] / slope) - math.exp(gains[1] / slope))
+    seeds = tuple(range(SEEDS))
+    hits = 0
+    for _ in range(STUDIES):
+        base = rng.normal(0, 0.01, SEEDS)
+        arms = [gain + rng.normal(0, 0.01, SEEDS) for gain in gains]
+        slopes_by_seed = dict(enumerate(slope + base + rng.normal(0, 0.005, SEEDS)))
+        samples = [PairedSample(seeds, tuple(arm), tuple(base), True) for arm in arms]
+        found = difference_of_worth(samples[0], samples[1], slopes_by_seed, tokens)
+        assert found is not None
+        assert found[1] is not None
+        hits += found[1][0] <= truth <= found[1][1]
+    assert 0.93 <= hits / STUDIES <= 0.97
+
+
+def test_what_grounding_is_worth_needs_two_seeds_and_text_that_helps() -> None:
+    one = PairedSample((0,), (0.6,), (0.5,), True)
+    two = PairedSample((0, 1), (0.6, 0.61), (0.5, 0.5), True)
+    assert difference_of_worth(one, one, {0: 0.1}, 1e6) is None
+    assert difference_of_worth(two, two, {0: -0.1, 1: -0.1}, 1e6) is None
+    worth, between = difference_of_worth(two, two, {0: 0.1, 1: 0.1}, 1e6)
+    assert worth == 0.0
+    assert between == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
 # What cannot be told

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binom, binomtest, bootstrap
 
+from ablate.stats.rate import Rate
 from ablate.stats.simulation import (
     NORMAL,
     POPULATIONS,
     SIZES,
-    Rate,
     SimulationError,
     bootstrap_intervals,
     check_against_instrument,
