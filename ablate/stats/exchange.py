@@ -8,7 +8,7 @@ g / s is Fieller's, on the pairs (gain, slope) of the seeds, and E rises with g 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,9 +30,7 @@ from ablate.stats.samples import (
     scored_sample,
 )
 from ablate.stats.slope import Runs, Slope, slopes_of
-
-LARGEST_RATIO = math.log(1e9)
-"""Gains of more than this many slopes, a text a thousand million times as long, are given no number."""
+from ablate.stats.worth import LARGEST_RATIO, difference_of_worth
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,10 @@ class Equivalent:
     teach is in the worth of the media positions beside them, not in ``arm_tokens``."""
     rate: float | None
     """Text tokens that one media position is worth: (E + T - arm_tokens) / media_positions for a total,
-    E / media_positions for grounding. None for other kinds, and for arms without media."""
+    and for grounding the worth of the arm less that of its shuffled control, per position
+    (`ablate.stats.worth`). None for other kinds, and for arms without media."""
     rate95: Interval | None
-    """The same map of ``interval95``."""
+    """For a total, the same map of ``interval95``; for grounding, the delta method's."""
     extrapolated: bool
     """Whether E + T, or an end of its interval, lies outside the ladder's range of text tokens."""
     note: str
@@ -90,11 +89,40 @@ def exchanges(records: Sequence[RunRecord], header: StudyDesign) -> list[Equival
         (comparison, *proven_pairs(runs, header, comparison.arm, comparison.reference))
         for comparison in comparisons(header, runs)
     ]
-    return [
-        _equivalent(runs, header, slope, comparison, pairs, excluded, directions.get(slope.endpoint, True))
-        for slope in slopes_of(runs, directions, header)
-        for comparison, pairs, excluded in paired
-    ]
+    found = []
+    for slope in slopes_of(runs, directions, header):
+        better = directions.get(slope.endpoint, True)
+        against = {
+            (comparison.arm, comparison.reference): scored_sample(pairs, lost, slope.endpoint, better)[0]
+            for comparison, pairs, lost in paired
+        }
+        for comparison, pairs, excluded in paired:
+            one = _equivalent(runs, header, slope, comparison, pairs, excluded, better)
+            found.append(_with_grounding_rate(one, against, header.baseline))
+    return found
+
+
+def _with_grounding_rate(
+    one: Equivalent, against: Mapping[tuple[str, str], PairedSample], baseline: str
+) -> Equivalent:
+    """A grounding effect with the worth of its media positions, where arm and control can be valued."""
+    treated, placebo = (against.get((arm, baseline)) for arm in (one.arm, one.reference))
+    if (
+        one.kind != "grounding"
+        or one.tokens is None
+        or not one.media_positions
+        or one.baseline_tokens is None
+    ):
+        return one
+    if treated is None or placebo is None:
+        return one
+    slopes = dict(zip(one.slope.seeds, one.slope.per_seed, strict=True))
+    found = difference_of_worth(treated, placebo, slopes, one.baseline_tokens)
+    if found is None:
+        return one
+    worth, between = found
+    rate95 = between and (between[0] / one.media_positions, between[1] / one.media_positions)
+    return replace(one, rate=worth / one.media_positions, rate95=rate95)
 
 
 def _equivalent(
@@ -220,16 +248,16 @@ def _rate(
     draft: Equivalent, base: float, tokens: float, between: Interval | None
 ) -> tuple[float | None, Interval | None, str]:
     """Text tokens a media position is worth, its interval, and what must be said of it."""
-    if draft.kind not in ("total", "grounding"):
+    if draft.kind != "total":
         return None, None, ""
     positions, own = draft.media_positions, draft.arm_tokens
     if not positions or own is None:
         return None, None, f"{draft.arm} holds no media: there is no exchange rate"
-    more = base - own if draft.kind == "total" else 0.0
+    more = base - own
     rate95 = None
     if between is not None:
         rate95 = ((between[0] + more) / positions, (between[1] + more) / positions)
     said = ""
-    if draft.kind == "total" and draft.caption_tokens:
+    if draft.caption_tokens:
         said = f"the worth of {draft.caption_tokens:.4g} caption tokens is counted with the media positions"
     return (tokens + more) / positions, rate95, said
