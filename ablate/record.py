@@ -110,6 +110,9 @@ def read_record(path: Path) -> RunRecord:
     try:
         text = path.read_text(encoding="utf-8")
         raw = json.loads(text)
+        # Half a surrogate pair is JSON, and no text: nothing that holds it can be written.
+        if "\\u" in text:
+            json.dumps(raw, ensure_ascii=False).encode("utf-8")
         found = raw.get("record_format")
         if found != RECORD_FORMAT:
             raise RecordError(f"{path}: record_format is {found!r}, this version reads {RECORD_FORMAT}")
@@ -121,7 +124,9 @@ def read_record(path: Path) -> RunRecord:
         raw["curve"] = [CurvePoint(**point) for point in raw["curve"]]
         raw["scores"] = {name: Score(**score) for name, score in raw["scores"].items()}
         return RunRecord(**raw)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+    except RecordError:
+        raise
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: not a run record ({error}); delete it and run the study again") from error
 
 

@@ -26,10 +26,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ablate.record import RecordError
 from ablate.report.analysis import read_study
 from ablate.report.figures import drawn_by
-from ablate.report.load import HEADER_FILE, StudyError
+from ablate.report.load import HEADER_FILE
 from ablate.report.study import render
 
 RENDERED = frozenset({".md", ".tex", ".html", ".csv", ".svg", ".png"})
@@ -92,7 +91,7 @@ def studies_under(folder: Path) -> list[Path]:
 def _examine_study(folder: Path, found: Check) -> None:
     try:
         files = render(read_study(folder)).files
-    except (StudyError, RecordError) as error:
+    except (ValueError, OSError) as error:
         found.differences.append(f"{folder}: cannot be rendered: {error}")
         return
     drawings_moved = False

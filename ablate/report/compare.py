@@ -5,13 +5,10 @@ not randomised against one another.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ablate.record import RunRecord
 from ablate.report.analysis import analyse
@@ -27,6 +24,7 @@ from ablate.report.comparability import (
 from ablate.report.contrast_tables import pairs_text
 from ablate.report.document import Section
 from ablate.report.load import StudyError, load_records, read_header
+from ablate.report.recipe_text import leaves
 from ablate.report.registration import read_registration
 from ablate.report.tables import ABSENT, Cell, Table, endpoint_places, interval_text, number
 from ablate.report.text import markdown_table, markdown_text
@@ -114,19 +112,8 @@ def _read(folders: Sequence[Path]) -> list[Study]:
 
 def flattened(recipe: str) -> dict[str, str]:
     """The leaves of a recipe's YAML by dotted key, values as JSON; nothing where it is no mapping."""
-    try:
-        tree = yaml.safe_load(recipe)
-    except yaml.YAMLError:
-        return {}
-    return dict(_leaves(tree, "")) if isinstance(tree, dict) else {}
-
-
-def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterable[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)
+    found = leaves(recipe) or {}
+    return {key: json.dumps(value, ensure_ascii=False, default=str) for key, value in found.items()}
 
 
 def _key(one: Contrast) -> Key:

@@ -6,6 +6,7 @@ file: they are decoded once for each different content, and only the values of e
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ that of `bytes.concrete`."""
 
 AGREEMENT = 1e-9
 """Largest relative difference between a score and what the items give."""
+
+MOST_ROWS = 20_000_000
+"""Item scores of one run; a file of a few bytes can claim far more."""
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -139,6 +143,10 @@ def _read_files(folder: Path, runs: list[Run], faults: _Faults) -> list[_Group]:
             continue
         try:
             file = pq.ParquetFile(pa.BufferReader(data))
+            if file.metadata.num_rows > MOST_ROWS:
+                raise ValueError(
+                    f"{file.metadata.num_rows:,} rows are more than the {MOST_ROWS:,} of any run"
+                )
             key = _key_digest(file, data)
             values = _numbers(file)
             if key not in layouts:
@@ -187,8 +195,11 @@ def _key_digest(file: pq.ParquetFile, data: bytes) -> bytes:
 
 
 def _numbers(file: pq.ParquetFile) -> Array:
-    column = file.read(columns=["value"], use_threads=False).column("value")
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    column = file.read(columns=["value"], use_threads=False).column("value").cast(pa.float64())
+    # Not `to_numpy`, which imports pandas and with it takes as long as reading hundreds of files.
+    if column.null_count:
+        return np.array([math.nan if value is None else value for value in column.to_pylist()])
+    return np.array(np.from_dlpack(column.combine_chunks()), dtype=np.float64)
 
 
 def _layout(file: pq.ParquetFile) -> _Layout:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.record import RecordError, RunRecord, read_record
+from ablate.report.record_types import LARGEST, is_number, type_faults
 
 HEADER_FORMAT = 1
 HEADER_FILE = "study.json"
@@ -85,9 +86,11 @@ def read_header(folder: Path) -> StudyHeader:
     path = folder / HEADER_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        # Half a surrogate pair is JSON, and no text: nothing that holds it can be written.
+        json.dumps(raw, ensure_ascii=False).encode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise StudyError(f"{path}: there is no study here; `ablate run RECIPE` makes one") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"{path}: not a study header ({error})") from error
     if not isinstance(raw, dict) or raw.get("header_format") != HEADER_FORMAT:
         found = raw.get("header_format") if isinstance(raw, dict) else type(raw).__name__
@@ -107,33 +110,46 @@ def load_records(folder: Path, header: StudyHeader) -> list[RunRecord]:
     Raises:
         StudyError: there are none, or one is not called after its arm and seed, belongs to an arm or
             seed that the header does not plan, or contradicts it about what is a control.
-        RecordError: a file is not a record.
+        RecordError: a file is not a record, or two of one identity disagree.
     """
     paths = sorted((folder / "records").glob("*.json"))
     if not paths:
         raise StudyError(f"{folder / 'records'}: no records; `ablate run` makes them")
     mirrors = {control: arm for arm, names in header.controls.items() for control in names}
     records = []
+    identities: dict[str, RunRecord] = {}
     for path in paths:
         record = _read_checked(path)
         _check_planned(record, path, header, mirrors)
+        # A control may be that of two arms, as one run under two names.
+        _check_one_identity(record, identities.setdefault(record.identity, record), path)
         records.append(record)
     order = {arm: place for place, arm in enumerate(header.arms)}
     return sorted(records, key=lambda record: (order[record.arm], record.seed))
 
 
 def _read_checked(path: Path) -> RunRecord:
-    """A record whose scores have the types that the report counts on; `read_record` does not look."""
+    """A record of the types that the report counts on; `read_record` does not look."""
     record = read_record(path)
-    for endpoint, score in record.scores.items():
-        if not _is_number(score.value) or not isinstance(score.higher_is_better, bool):
-            raise RecordError(
-                f"{path}: score {endpoint!r} has value {score.value!r} and higher_is_better "
-                f"{score.higher_is_better!r}; expected a number and true or false"
-            )
-    if record.status not in ("finished", "diverged"):
-        raise RecordError(f"{path}: status is {record.status!r}, not 'finished' or 'diverged'")
+    faults = list(type_faults(record))
+    if faults:
+        raise RecordError(f"{path}: " + "; ".join(faults))
     return record
+
+
+def _check_one_identity(record: RunRecord, other: RunRecord, path: Path) -> None:
+    """Refuse two records of one run that say different things of it."""
+    # repr compares NaN with NaN as equal, == does not.
+    differing = [
+        name
+        for name in ("seed", "status", "scores", "pairing", "final_weights")
+        if repr(getattr(record, name)) != repr(getattr(other, name))
+    ]
+    if differing:
+        raise RecordError(
+            f"{path}: has the identity of arm {other.arm!r}, seed {other.seed} ({record.identity[:12]}), and "
+            f"they disagree in {', '.join(differing)}; a record copied by hand is not a result: delete it"
+        )
 
 
 def _check_planned(record: RunRecord, path: Path, header: StudyHeader, mirrors: dict[str, str]) -> None:
@@ -159,10 +175,6 @@ def _check_planned(record: RunRecord, path: Path, header: StudyHeader, mirrors: 
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
@@ -184,11 +196,11 @@ def _type_faults(header: StudyHeader) -> list[str]:
         faults.append("looks is not a list of whole numbers")
     if not _names(header.arms):
         faults.append("arms is not a list of names")
-    if not (isinstance(header.margins, dict) and all(_is_number(m) for m in header.margins.values())):
+    if not (isinstance(header.margins, dict) and all(is_number(m) for m in header.margins.values())):
         faults.append("margins does not map endpoints to numbers")
     if not (isinstance(header.controls, dict) and all(_names(names) for names in header.controls.values())):
         faults.append("controls does not map arms to lists of names")
-    if not (isinstance(header.ladder, dict) and all(_is_number(share) for share in header.ladder.values())):
+    if not (isinstance(header.ladder, dict) and all(is_number(share) for share in header.ladder.values())):
         faults.append("ladder does not map arms to shares of the budget")
     differences = header.differences
     if not (isinstance(differences, dict) and all(_names(p) and len(p) == 2 for p in differences.values())):
@@ -214,10 +226,14 @@ def _sense_faults(header: StudyHeader) -> list[str]:
         faults.append(f"spending is {header.spending!r}, allowed: {', '.join(SPENDINGS)}")
     if (header.rule == "fixed") == bool(header.looks) or header.looks != sorted(set(header.looks)):
         faults.append(f"looks {header.looks} do not rise, or do not go with the rule {header.rule!r}")
+    if header.looks and len(header.seeds) > header.looks[-1]:
+        faults.append(
+            f"{len(header.seeds)} seeds are more than the last look, {header.looks[-1]}, provides for"
+        )
     if header.match not in MATCHES:
         faults.append(f"match is {header.match!r}, allowed: {', '.join(MATCHES)}")
     for endpoint, margin in header.margins.items():
-        if not (math.isfinite(margin) and margin > 0):
+        if not (math.isfinite(margin) and margin > 1 / LARGEST):
             faults.append(f"margin of {endpoint!r} is {margin}, and has to be above zero")
     for arm, share in header.ladder.items():
         if not (math.isfinite(share) and share > 0 and share != 1):

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ablate.record import RunRecord
 from ablate.report.load import StudyError, StudyHeader
+from ablate.report.recipe_text import leaves
 
 LOCK_FILE = "plan.lock.json"
 LOOKS_FILE = "looks.jsonl"
@@ -202,19 +201,16 @@ def _seed_deviations(plan: dict[str, Any], header: StudyHeader) -> list[str]:
 
 
 def _recipe_deviations(locked: str, now: str) -> list[str]:
-    before, after = (_flat(yaml.safe_load(text) or {}) for text in (locked, now))
+    before, after = _recipe(locked), _recipe(now)
     keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
     kept = [key for key in keys if key.split(".")[0] not in _COMPARED_ELSEWHERE]
     return [f"{key}: locked {before.get(key)!r}, now {after.get(key)!r}" for key in kept]
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+def _recipe(text: str) -> dict[str, Any]:
+    """The leaves of a recipe; text that is none is one leaf."""
+    found = leaves(text)
+    return {"recipe": text} if found is None else found
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
@@ -233,7 +229,11 @@ def _read_lock(path: Path) -> tuple[dict[str, Any], bool]:
                 f"{path}: lock_format is {held['lock_format']!r}, this version reads {LOCK_FORMAT}"
             )
         held["locked_at"] = str(held["locked_at"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as error:
+        if not all(isinstance(held["plan"].get(name, []), list) for name in ("seeds", "looks")):
+            raise StudyError(f"{path}: seeds or looks of the locked plan are no list")
+    except StudyError:
+        raise
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         raise StudyError(f"{path}: not a locked plan ({error})") from error
     return {**held, "digest": str(digest)}, sound
 
@@ -244,8 +244,10 @@ def _read_looks(path: Path) -> tuple[Look, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return tuple(Look(**json.loads(line)) for line in lines if line.strip())
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise StudyError(f"{path}: not a log of looks ({error})") from error
+    except (ValueError, RecursionError, TypeError) as error:
+        raise StudyError(
+            f"{path}: not a log of looks ({error}); a line cut short can be deleted, the others are the log"
+        ) from error
 
 
 def _digest(content: Any) -> str:

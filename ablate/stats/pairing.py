@@ -28,6 +28,8 @@ def check_pair(treated: RunRecord, reference: RunRecord, match: str) -> None:
         raise PairingError(
             f"{treated.arm} and {reference.arm}: seeds {treated.seed} and {reference.seed} differ"
         )
+    if treated.identity == reference.identity:
+        raise PairingError(f"{names}: one run ({treated.identity[:12]}) under two names, and no pair")
     for key in sorted(treated.data_digests.keys() & reference.data_digests.keys()):
         mine, theirs = treated.data_digests[key], reference.data_digests[key]
         if mine != theirs:

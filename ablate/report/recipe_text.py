@@ -1,0 +1,30 @@
+"""The recipe that a header or a lock carries, as YAML from whoever made the study."""
+
+from typing import Any
+
+import yaml
+
+
+def leaves(recipe: str) -> dict[str, Any] | None:
+    """The values of ``recipe`` by dotted key; None where it is no mapping in plain YAML.
+
+    Aliases, by which a short text can stand for a huge one, are none that a dumped recipe has.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(recipe, Loader=yaml.SafeLoader)):
+            return None
+        tree = yaml.safe_load(recipe) or {}
+        return _flat(tree, "") if isinstance(tree, dict) else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+
+
+def _flat(tree: dict[Any, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict) and value
+            else {f"{prefix}{key}": value}
+        )
+    return found
