@@ -131,7 +131,7 @@ def run(
     loaded = _load(recipe, overrides, until_decided, max_seeds)
     places = Places(store, cache, results or Path("results") / loaded.study)
     count = _slots(slots)
-    for stage in stages(loaded) if until_decided else [loaded]:
+    for stage in stages(loaded, places.results) if until_decided else [loaded]:
         prepared = prepare_study(stage, places, threads or max(1, (os.cpu_count() or 1) // count))
         with StudyDisplay(prepared) as display:
             failures = run_study(prepared, places, count, display.see)

@@ -96,9 +96,15 @@ def compose(study: Analysis) -> Document:
         verdict=verdict_sentences(found, header) or ["No arm is contrasted with the baseline."],
         registration=study.registration.sentences,
         parts=[part for part in parts if isinstance(part, Picture) or part.table.rows],
-        disclosures=[*disclosures(header, study.records), *filter(None, [missing_ladder(header)])],
+        disclosures=[*disclosures(header, study.records), *_missing_inputs(study)],
         provenance=provenance(header, study.records),
     )
+
+
+def _missing_inputs(study: Analysis) -> list[str]:
+    """What the report could have said with more runs or files, in sentences."""
+    items = "" if study.items else "no item scores were read, so that test items are not resampled"
+    return [sentence for sentence in (missing_ladder(study.header), items) if sentence]
 
 
 def _judged(study: Analysis) -> list[Section | Picture]:
@@ -108,13 +114,19 @@ def _judged(study: Analysis) -> list[Section | Picture]:
     missing = missing_table(runs, study.header, study.contrasts)
     for fault in study.faults:
         missing.add(["item scores", fault])
+    none = "None of these is in an average."
+    if study.faults:
+        none = (
+            "None of these runs and pairs is in an average. Item scores named here are in no interval over "
+            "items; the score in the record of such a run stands, and is in the averages."
+        )
     title = "Confirmatory contrasts"
     if not study.registration.confirmatory:
         title = "Contrasts of the plan (not confirmatory, see Plan)"
     family = f"P values are adjusted after Holm over these {len(confirmatory)} contrasts. {LEGEND}"
-    legend = " ".join([family, *looks_legend(study.header), *coverage_legend(confirmatory)])
+    legend = " ".join([family, *looks_legend(study.header), *coverage_legend(study.contrasts)])
     return [
-        Section("missing", "Missing and refused", missing, "None of these is in an average."),
+        Section("missing", "Missing and refused", missing, none),
         Section("confirmatory", title, contrast_table(confirmatory), legend),
         Picture("forest", "Forest plot of the contrasts", _forest_alternative(study.contrasts)),
     ]

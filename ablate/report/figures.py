@@ -57,7 +57,6 @@ STYLE = {
     "text.hinting": "none",
     "axes.titley": 1.0,
     "svg.fonttype": "none",
-    "svg.hashsalt": "ablate",
     "path.simplify": True,
     "savefig.facecolor": "white",
     "text.usetex": False,
@@ -228,7 +227,8 @@ def printable(text: str) -> str:
 
 
 def _renumber_ids(root: ET.Element, key: str) -> None:
-    """Ids that are referred to become ``key``-1, ``key``-2, ...; all others go."""
+    """Ids that are referred to become ``key``-1, ``key``-2, ...; all others go. Matplotlib draws its ids at
+    random."""
     pattern = re.compile(r"url\(#([^)]+)\)")
     names: dict[str, str] = {}
     for node in root.iter():

@@ -158,7 +158,8 @@ def _measured(cells: list[str], size: str, whole: bool) -> _Column:
     """A column in points; ``whole``: cells of numbers ask not to be wrapped, intervals among them."""
     em, _ = SIZES[size]
     widths = [_widths_of(cell) for cell in cells]
-    numbers = all(_NUMBER.match(cell) or cell in ("", ABSENT) for cell in cells[1:]) and len(cells) > 1
+    told = [cell for cell in cells[1:] if cell not in ("", ABSENT)]
+    numbers = bool(told) and all(_NUMBER.match(cell) for cell in told)
     liked = em * max(line for line, _ in widths) * 1.02 + 1.0
     needed = em * max(piece for _, piece in widths) * 1.02 + 1.0
     if numbers and whole:
@@ -221,7 +222,7 @@ def _block(block: _Block, caption: str, legend: str, layout: _Layout) -> str:
     )
     lines = sum(_lines(row, block.widths, em) for row in rows)
     page = PORTRAIT if layout.landscape else LANDSCAPE
-    said = f"\\par\\smallskip\n{{\\footnotesize {_prose(legend)}\\par}}\n" if legend else ""
+    said = f"\\par\\smallskip\n{{\\footnotesize\\raggedright {_prose(legend)}\\par}}\n" if legend else ""
     begin = f"\\setlength{{\\tabcolsep}}{{{GAP:g}pt}}\\{layout.size}\n"
     if lines * leading <= SHARE * page:
         table = [

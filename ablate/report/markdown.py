@@ -11,9 +11,13 @@ def markdown(document: Document) -> str:
     parts += [f"**Verdict.** {verdict}", *map(markdown_text, document.registration)]
     for part in document.parts:
         if isinstance(part, Picture):
-            parts.append(f"![{markdown_text(part.title)}]({part.key}.svg)")
+            parts += [f"![{markdown_text(part.title)}]({part.key}.svg)", markdown_text(part.alternative)]
         else:
-            parts += [f"## {markdown_text(part.title)}", markdown_table(part.table), part.legend]
+            parts += [
+                f"## {markdown_text(part.title)}",
+                markdown_table(part.table),
+                markdown_text(part.legend),
+            ]
     parts += ["## Disclosures", _bullets(document.disclosures)]
     parts += ["## Provenance", markdown_text(document.provenance)]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"

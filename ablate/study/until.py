@@ -6,9 +6,11 @@ the ones it knows of.
 """
 
 import dataclasses
+from pathlib import Path
 
 from ablate.recipe.errors import Problem, RecipeError
 from ablate.recipe.schema import Recipe
+from ablate.report.load import HEADER_FILE, read_header
 from ablate.study.study import looks_of
 
 
@@ -39,6 +41,10 @@ def with_rule(recipe: Recipe, max_seeds: int, file: str) -> Recipe:
     return dataclasses.replace(recipe, stopping=dataclasses.replace(stopping, looks=looks_of(recipe)))
 
 
-def stages(recipe: Recipe) -> list[Recipe]:
-    """The study as it stands at each of its looks: with the seeds up to there."""
-    return [dataclasses.replace(recipe, seeds=recipe.seeds[:count]) for count in looks_of(recipe)]
+def stages(recipe: Recipe, results: Path) -> list[Recipe]:
+    """The study as it stands at each of its looks, with the seeds up to there; from the look on that
+    ``results`` had reached when it was last run, so that nothing it holds is taken away again."""
+    found = [dataclasses.replace(recipe, seeds=recipe.seeds[:count]) for count in looks_of(recipe)]
+    reached = read_header(results).seeds if (results / HEADER_FILE).exists() else []
+    there = [place for place, stage in enumerate(found) if stage.seeds == reached]
+    return found[there[0] :] if there else found

@@ -57,7 +57,10 @@ def test_an_undecided_study_goes_on_to_its_last_seed_and_says_so(
     looks = (tmp_path / "results" / LOOKS_FILE).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["pairs"] for line in looks] == [2, 3]
     again = ablate(*command, "--slots", 1, "--threads", 1)
-    assert "0 to train" in again.out or "nothing to train" in again.out.lower()
+    assert (again.code, again.err) == (0, "")
+    assert "finished, loss" not in again.out
+    assert "Not decided after 2" not in again.out  # begins where it stood
+    assert not (tmp_path / "results" / "displaced").exists()
     assert (tmp_path / "results" / LOOKS_FILE).read_text(encoding="utf-8").splitlines() == looks
 
 
