@@ -85,7 +85,8 @@ def show_check(folders: Sequence[Path]) -> bool:
     # A folder may hold a calibration and no study.
     found = examine([folder for folder in folders if studies_under(folder) or not places[folder]])
     stale = []
-    for place in dict.fromkeys(place for own in places.values() for place in own):
+    calibrations = list(dict.fromkeys(place for own in places.values() for place in own))
+    for place in calibrations:
         try:
             stale += [f"{place / name}: not what its settings and records give" for name in outdated(place)]
         except (ValueError, OSError) as error:
@@ -93,7 +94,11 @@ def show_check(folders: Sequence[Path]) -> bool:
     out = console()
     for line in [*found.differences, *stale, *found.remarks]:
         out.print(_inert(line), soft_wrap=True)
-    return not found.differences and not stale
+    sound = not found.differences and not stale
+    if sound:
+        count = sum(len(studies_under(folder)) for folder in folders)
+        out.print(f"{count} studies and {len(calibrations)} calibrations are what their records give.")
+    return sound
 
 
 def show_comparison(folders: Sequence[Path], out_file: Path | None) -> None:

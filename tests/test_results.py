@@ -9,13 +9,15 @@ import yaml
 from ablate.recipe.load import load_recipe
 from ablate.record import RunRecord
 from ablate.report.analysis import read_study
+from ablate.report.calibration import outdated
+from ablate.report.check import check
 from ablate.report.load import load_records, read_header
-from ablate.report.study import render
 from ablate.stats.binomial import chance_interval
+from ablate.stats.calibration import calibrate_aa
 
 RESULTS = Path(__file__).parents[1] / "results"
 RECIPES = RESULTS.parent / "recipes"
-STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.json"))
+STUDIES = sorted(path.parent for path in RESULTS.glob("**/study.json") if "fresh" not in path.parts)
 PLANTED = [path for path in STUDIES if path.name.startswith("quickstart")]
 ALL = RESULTS / "planted_all"
 MODALITIES = ("image", "audio", "video", "sensor")
@@ -113,12 +115,26 @@ def answered(modality: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
-def test_committed_tables_are_what_their_records_give(study: Path) -> None:
-    rendered = render(read_study(study))
-    assert rendered.refusals == []
-    for name, text in rendered.files.items():
-        if name.endswith((".md", ".csv")):
-            assert (study / name).read_text(encoding="utf-8") == text, name
+def test_committed_reports_are_what_their_records_give(study: Path) -> None:
+    """Tables, figures and page: `ablate report --check`, study by study."""
+    assert check([study]) == []
+    contrasts = read_study(study).contrasts
+    assert contrasts
+    assert not [lost.reason for one in contrasts for lost in one.excluded]
+
+
+@pytest.mark.slow
+def test_the_committed_calibration_is_what_its_runs_and_its_simulation_give() -> None:
+    assert outdated(RESULTS / "calibration") == []
+
+
+def test_one_hundred_aa_pairs_were_judged_in_twenty_disjoint_studies() -> None:
+    study = RESULTS / "calibration" / "aa"
+    found = calibrate_aa(records(study), read_header(study), 5)
+    assert len(found.studies) == 20
+    assert sum(one.estimate.n for one in found.studies) == 100
+    low, high = found.rejections.interval
+    assert low <= 0.05 <= high
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
@@ -128,8 +144,10 @@ def test_committed_pairs_are_matched_within_one_percent(study: Path) -> None:
         for record in records(study)
         if record.arm == read_header(study).baseline
     }
+    share = read_header(study).ladder
     for record in records(study):
-        assert abs(record.spent.total_flops / base[record.seed] - 1) <= 0.01
+        expected = base[record.seed] * share.get(record.arm, 1.0)
+        assert abs(record.spent.total_flops / expected - 1) <= 0.01
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
