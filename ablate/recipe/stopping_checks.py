@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 from ablate.recipe.schema import Recipe
 
+MOST_PAIRS = 200
+"""Seeds of a group-sequential plan, for which boundaries are computed (`ablate.stats.sequential`)."""
+
 
 def stopping(recipe: Recipe) -> Iterator[tuple[str, str, str, str, tuple[str, ...]]]:
     """Key, found, allowed, hint and keys read of everything wrong with `stopping`."""
@@ -22,6 +25,9 @@ def stopping(recipe: Recipe) -> Iterator[tuple[str, str, str, str, tuple[str, ..
             yield "stopping.looks", "none", "the numbers of seeds at which you will look", hint, ("seeds",)
     elif looks[0] < 2 or any(later <= look for look, later in itertools.pairwise(looks)):
         yield "stopping.looks", str(looks), "numbers of seeds that rise, from 2 on", "", ()
+    elif rule == "group_sequential" and looks[-1] > MOST_PAIRS:
+        hint = "beyond, rule: anytime"
+        yield "stopping.looks", f"a look at {looks[-1]}", f"looks up to {MOST_PAIRS} seeds", hint, ()
     elif looks[-1] != seeds:
         hint = "the last look is the last seed: change one of them"
         found = f"{looks} with {seeds} seeds"

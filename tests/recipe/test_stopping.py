@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ablate.recipe import stopping_checks
 from ablate.recipe.errors import RecipeError
 from ablate.recipe.load import load_recipe
+from ablate.stats import sequential
 from ablate.study.until import stages, with_rule
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
@@ -20,6 +22,7 @@ QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
         ({"rule": "group_sequential", "looks": [3, 2]}, [0, 1, 2], "numbers of seeds that rise, from 2 on"),
         ({"rule": "group_sequential", "looks": [1, 3]}, [0, 1, 2], "numbers of seeds that rise, from 2 on"),
         ({"rule": "group_sequential", "looks": [2, 3]}, [0, 1, 2, 3], "looks that end at 4"),
+        ({"rule": "group_sequential", "looks": [5, 201]}, list(range(201)), "looks up to 200 seeds"),
         ({"rule": "anytime"}, [0], "2 seeds or more"),
         ({"rule": "sometimes"}, [0, 1], "anytime"),
         ({"spending": "haybittle"}, [0, 1], "pocock"),
@@ -32,6 +35,10 @@ def test_a_rule_that_cannot_hold_is_refused(stopping: dict[str, object], seeds: 
         )
     assert "stopping" in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_a_recipe_allows_as_many_looks_as_boundaries_are_computed_for() -> None:
+    assert stopping_checks.MOST_PAIRS == sequential.MOST_PAIRS
 
 
 def test_a_study_run_until_decided_without_a_rule_of_its_own_is_anytime_valid(tmp_path: Path) -> None:
