@@ -124,8 +124,8 @@ def run(
 ) -> None:
     """Train what is missing of a study, then print its report. Safe to kill and to run again."""
     from ablate.show import StudyDisplay, show_failures
-    from ablate.show_report import show_report, show_undecided
-    from ablate.study.study import Places, prepare_study, run_study
+    from ablate.show_report import show_deviations, show_report, show_undecided
+    from ablate.study.study import Places, header_of, prepare_study, run_study
     from ablate.study.until import stages
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
@@ -133,6 +133,7 @@ def run(
     count = _slots(slots)
     for stage in stages(loaded, places.results) if until_decided else [loaded]:
         prepared = prepare_study(stage, places, threads or max(1, (os.cpu_count() or 1) // count))
+        show_deviations(places.results, header_of(stage, prepared.plans))
         with StudyDisplay(prepared) as display:
             failures = run_study(prepared, places, count, display.see)
         if failures:

@@ -13,17 +13,18 @@ def power_lines(header: "StudyHeader", aa: Path | None) -> list[str]:
     with, or, given the folder of an A/A study, what its sd lets them decide.
 
     Raises:
-        StudyError, RecordError: the A/A study cannot be read.
+        StudyError, RecordError, CalibrationError: the A/A study cannot be read, or is none.
     """
     if len(header.seeds) < 2:
         return ["One seed decides nothing: there is no interval. State more seeds."]
     expected = {} if aa is None else _differences(aa)
-    return [
+    said = [
         _expected(header, endpoint, expected[endpoint], aa)
         if endpoint in expected
         else _unknown(header, endpoint, aa)
         for endpoint in header.margins
     ]
+    return said if aa is None else said + _other_size(header, aa)
 
 
 def family_size(header: "StudyHeader") -> int:
@@ -69,10 +70,32 @@ def _expected(header: "StudyHeader", endpoint: str, measured: "Contrast", aa: Pa
 
 
 def _differences(aa: Path) -> "dict[str, Contrast]":
-    """Endpoint to the contrast of the two arms of an A/A study."""
+    """Endpoint to the contrast of the two arms of an A/A study.
+
+    Raises:
+        CalibrationError: the study is none.
+    """
     from ablate.report.load import load_records, read_header
+    from ablate.stats.calibration import aa_arm
     from ablate.stats.contrasts import contrasts
 
     header = read_header(aa)
-    found = contrasts(load_records(aa, header), header)
-    return {one.endpoint: one for one in found if one.kind == "total" and one.estimate.n > 1}
+    records = load_records(aa, header)
+    arm = aa_arm(records, header)
+    found = contrasts(records, header)
+    return {
+        one.endpoint: one for one in found if (one.arm, one.kind) == (arm, "total") and one.estimate.n > 1
+    }
+
+
+def _other_size(header: "StudyHeader", aa: Path) -> list[str]:
+    """Which settings of model, training and budget the A/A study has otherwise: its sd is of its own size."""
+    from ablate.report.load import read_header
+    from ablate.report.recipe_text import leaves
+
+    mine, theirs = (leaves(recipe) or {} for recipe in (header.recipe, read_header(aa).recipe))
+    blocks = ("model", "train", "budget", "tokenizer")
+    own = (key for key in dict.fromkeys([*mine, *theirs]) if key.split(".")[0] in blocks)
+    keys = [key for key in own if mine.get(key) != theirs.get(key)]
+    said = f"{aa} is of another size, and its sd may be too: it differs in {', '.join(keys)}."
+    return [said] if keys else []

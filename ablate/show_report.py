@@ -11,6 +11,7 @@ from rich.text import Text
 from ablate.show import console, titled_table
 
 if TYPE_CHECKING:
+    from ablate.report.load import StudyHeader
     from ablate.report.study import RenderedStudy
 
 
@@ -26,10 +27,22 @@ def show_report(folder: Path) -> "RenderedStudy":
     out.print(summary_table(rendered))
     for sentence in verdict_sentences(rendered.contrasts, rendered.header):
         out.print(_inert(sentence))
+    if rendered.study.registration.locked_at is not None:
+        for sentence in rendered.study.registration.sentences:
+            out.print(_inert(sentence))
     if rendered.header.note:
         out.print(_inert(f"Note: {rendered.header.note}"))
     out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
     return rendered
+
+
+def show_deviations(folder: Path, header: "StudyHeader") -> None:
+    """Before anything is trained: what differs from the plan that was locked for this study, if one was."""
+    from ablate.report.registration import read_registration
+
+    found = read_registration(folder, header, [])
+    if found.deviations:
+        console().print(_inert(found.sentences[0]))
 
 
 def _inert(text: str) -> Text:

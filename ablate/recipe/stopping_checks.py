@@ -21,7 +21,7 @@ def stopping(recipe: Recipe) -> Iterator[tuple[str, str, str, str, tuple[str, ..
         yield "stopping.rule", f"{rule} with {seeds} seeds", allowed, hint, ("seeds",)
     elif not looks:
         if rule == "group_sequential":
-            hint = f"for instance [{max(2, seeds // 2)}, {seeds}]"
+            hint = f"for instance [{seeds // 2}, {seeds}]" if seeds > 3 else f"for instance [{seeds}]"
             yield "stopping.looks", "none", "the numbers of seeds at which you will look", hint, ("seeds",)
     elif looks[0] < 2 or any(later <= look for look, later in itertools.pairwise(looks)):
         yield "stopping.looks", str(looks), "numbers of seeds that rise, from 2 on", "", ()

@@ -12,6 +12,7 @@ from ablate.report.compute import compute_table
 from ablate.report.contrast_tables import contrast_table, precision_table
 from ablate.report.curves import curve_caption
 from ablate.report.effect_tables import decomposition_table, equivalent_table, missing_parts
+from ablate.report.forest import legible, plotted
 from ablate.report.load import StudyHeader
 from ablate.report.sentences import (
     DECOMPOSITION,
@@ -31,7 +32,6 @@ from ablate.report.tables import (
     skip_table,
 )
 from ablate.report.waterfall import primary_only, waterfall_caption
-from ablate.stats.contrasts import Contrast
 from ablate.stats.samples import index_runs
 from ablate.stats.slope import missing_ladder
 
@@ -93,7 +93,10 @@ def compose(study: Analysis) -> Document:
     return Document(
         title=header.study,
         question=header.question,
-        verdict=verdict_sentences(found, header) or ["No arm is contrasted with the baseline."],
+        verdict=[
+            *(verdict_sentences(found, header) or ["No arm is contrasted with the baseline."]),
+            *([DEVIATES] if study.registration.deviations else []),
+        ],
         registration=study.registration.sentences,
         parts=[part for part in parts if isinstance(part, Picture) or part.table.rows],
         disclosures=[*disclosures(header, study.records), *_missing_inputs(study)],
@@ -128,7 +131,7 @@ def _judged(study: Analysis) -> list[Section | Picture]:
     return [
         Section("missing", "Missing and refused", missing, none),
         Section("confirmatory", title, contrast_table(confirmatory), legend),
-        Picture("forest", "Forest plot of the contrasts", _forest_alternative(study.contrasts)),
+        Picture("forest", "Forest plot of the contrasts", _forest_alternative(study)),
     ]
 
 
@@ -187,9 +190,16 @@ def _spent(study: Analysis) -> list[Section | Picture]:
     ]
 
 
-def _forest_alternative(found: list[Contrast]) -> str:
+DEVIATES = "The study deviates from the plan that was locked for it, see Plan: nothing here is confirmatory."
+
+
+def _forest_alternative(study: Analysis) -> str:
     """The plot in words: its numbers stand in the tables of contrasts."""
-    return f"{len(found)} contrasts with their 95% and 90% intervals; the tables beside it hold the numbers."
+    drawn = sum(len(legible(rows)) for rows in plotted(study.contrasts, study.header).values())
+    return (
+        f"{drawn} contrasts, on the primary endpoint and on those with a margin, with 95% and 90% intervals; "
+        "the tables of contrasts hold the numbers."
+    )
 
 
 def disclosures(header: StudyHeader, records: list[RunRecord]) -> list[str]:

@@ -123,7 +123,7 @@ def calibrate_aa(records: Sequence[RunRecord], header: AnyHeader, n: int) -> AAC
     """
     if n < 2:
         raise ValueError(f"a study that can claim anything has two seeds, not {n}")
-    arm = _aa_arm(records, header)
+    arm = aa_arm(records, header)
     parts, left_over = disjoint(header.seeds, n)
     judged = [_judged_alone(records, header, part, arm) for part in parts]
     return AACalibration(
@@ -145,10 +145,15 @@ def whole_aa(records: Sequence[RunRecord], header: AnyHeader) -> Contrast:
         CalibrationError: as `calibrate_aa`.
         RecordError: two records contradict each other.
     """
-    return _judged_alone(records, header, list(header.seeds), _aa_arm(records, header))
+    return _judged_alone(records, header, list(header.seeds), aa_arm(records, header))
 
 
-def _aa_arm(records: Sequence[RunRecord], header: StudyDesign) -> str:
+def aa_arm(records: Sequence[RunRecord], header: StudyDesign) -> str:
+    """The arm that differs from the baseline in nothing that matters.
+
+    Raises:
+        CalibrationError: there are not exactly two arms, or one of them is a control or holds media.
+    """
     others = [arm for arm in header.arms if arm != header.baseline]
     if len(others) != 1 or header.controls.get(others[0]):
         raise CalibrationError(

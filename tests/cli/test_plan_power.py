@@ -46,6 +46,17 @@ def test_with_an_aa_study_a_plan_says_whether_its_seeds_can_decide(
     assert f"a difference of {detectable_difference(5, sd, 0.8, alpha):.2g} with power 0.8" in out
     assert f"takes {seeds_needed(sd, 0.01, alpha=alpha)} seeds" in out
     assert f"{AA} has no such endpoint" in out
+    named = out.partition(f"{AA} is of another size, and its sd may be too: it differs in ")[2]
+    assert {"model.width", "model.context_length"} <= set(
+        named.partition(" Locked")[0].rstrip(".").split(", ")
+    )
+
+
+def test_a_study_whose_arms_differ_is_not_taken_for_an_aa_study(
+    ablate: Run, own: OwnStudy, cache: Path
+) -> None:
+    ran = ablate("plan", own.recipe, "--cache", cache, "seeds=[0, 1]", "--aa", AA.parents[1] / "quickstart")
+    ran.refuses("an A/A study has a baseline and one arm like it")
 
 
 def test_one_seed_is_said_to_decide_nothing(ablate: Run, own: OwnStudy, cache: Path) -> None:

@@ -78,10 +78,13 @@ def test_a_locked_plan_makes_the_study_confirmatory_and_a_wider_margin_afterward
     assert "nothing of it changed: confirmatory" in table.read_text(encoding="utf-8")
     assert "## Confirmatory contrasts" in table.read_text(encoding="utf-8")
     prose.rewrite("{prose/bits_per_byte: 0.1}", "{prose/bits_per_byte: 0.5}")
-    assert ablate("run", prose.recipe, *SMALL, seeds, *places, *run).code == 0
+    again = ablate("run", prose.recipe, *SMALL, seeds, *places, *run)
+    assert again.code == 0
+    assert again.out.count("NOT confirmatory") == 2  # before anything is trained, and below the verdict
     said = table.read_text(encoding="utf-8")
     assert "margins of prose/bits_per_byte: locked 0.1, now 0.5" in said
     assert "## Confirmatory" not in said
+    assert "The study deviates from the plan that was locked for it" in said.partition("Plan:")[0]
     late = ablate("plan", prose.recipe, *SMALL, seeds, *results, "--lock", "--slots", 1)
     late.refuses(LOCK_FILE, "another plan was locked")
 

@@ -23,6 +23,8 @@ QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
         ({"rule": "group_sequential", "looks": [1, 3]}, [0, 1, 2], "numbers of seeds that rise, from 2 on"),
         ({"rule": "group_sequential", "looks": [2, 3]}, [0, 1, 2, 3], "looks that end at 4"),
         ({"rule": "group_sequential", "looks": [5, 201]}, list(range(201)), "looks up to 200 seeds"),
+        ({"rule": "group_sequential"}, [0, 1], "for instance [2]"),
+        ({"rule": "group_sequential"}, [0, 1, 2, 3, 4], "for instance [2, 5]"),
         ({"rule": "anytime"}, [0], "2 seeds or more"),
         ({"rule": "sometimes"}, [0, 1], "anytime"),
         ({"spending": "haybittle"}, [0, 1], "pocock"),
