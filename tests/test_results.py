@@ -17,7 +17,8 @@ from ablate.stats.calibration import calibrate_aa
 
 RESULTS = Path(__file__).parents[1] / "results"
 RECIPES = RESULTS.parent / "recipes"
-STUDIES = sorted(path.parent for path in RESULTS.glob("**/study.json") if "fresh" not in path.parts)
+HEADERS = sorted(path.relative_to(RESULTS) for path in RESULTS.glob("**/study.json"))
+STUDIES = [RESULTS / path.parent for path in HEADERS if "fresh" not in path.parts]
 PLANTED = [path for path in STUDIES if path.name.startswith("quickstart")]
 ALL = RESULTS / "planted_all"
 MODALITIES = ("image", "audio", "video", "sensor")
