@@ -24,7 +24,7 @@ from ablate.report.comparability import (
 from ablate.report.contrast_tables import pairs_text
 from ablate.report.document import Section
 from ablate.report.load import StudyError, load_records, read_header
-from ablate.report.recipe_text import leaves
+from ablate.report.recipe_text import STATED_BLOCKS, leaves
 from ablate.report.registration import read_registration
 from ablate.report.tables import ABSENT, Cell, Table, endpoint_places, interval_text, number
 from ablate.report.text import markdown_table, markdown_text
@@ -32,11 +32,6 @@ from ablate.stats.contrasts import Contrast
 
 Key = tuple[str, str, str, str]
 """Endpoint, arm, reference, kind."""
-
-UNSAID = frozenset(
-    {"study", "question", "note", "seeds", "baseline", "endpoints", "ladder", "stopping", "data_root"}
-)
-"""Blocks of the recipe that the header states too, or that change no result."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +185,7 @@ def _recipe_keys(studies: Sequence[Study]) -> list[str]:
         for key in study.recipe:
             blocks.setdefault(_block(key), set()).add(study.name)
     partial_ones = {block for block, names in blocks.items() if block and len(names) < len(studies)}
-    keys = {key for study in studies for key in study.recipe if key.partition(".")[0] not in UNSAID}
+    keys = {key for study in studies for key in study.recipe if key.partition(".")[0] not in STATED_BLOCKS}
     return sorted({_block(key) if _block(key) in partial_ones else key for key in keys})
 
 

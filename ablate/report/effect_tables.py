@@ -1,5 +1,6 @@
 """What an effect is made of, and what it is worth in text: decompositions and equivalents as rows."""
 
+import math
 from collections.abc import Sequence
 
 from ablate.report.tables import ABSENT, Cell, Table, interval_text, number, run_names
@@ -61,7 +62,7 @@ def equivalent_table(found: Sequence[Equivalent], places: dict[str, int]) -> Tab
     return table
 
 
-LN2 = 0.6931471805599453
+LN2 = math.log(2.0)
 """A doubling of the tokens, in natural logarithms: slopes are per unit of these."""
 
 

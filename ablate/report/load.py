@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.record import RecordError, RunRecord, read_record
-from ablate.report.record_types import LARGEST, is_number, type_faults
+from ablate.report.record_types import is_number, type_faults
+from ablate.stats.group_sequential import SPENDINGS
+from ablate.stats.samples import LARGEST_SCORE
+from ablate.stats.sequential import RULES as STOPPING_RULES
 
 HEADER_FORMAT = 1
 HEADER_FILE = "study.json"
-RULES = ("fixed", "group_sequential", "anytime")
-SPENDINGS = ("obrien_fleming", "pocock")
+RULES = ("fixed", *STOPPING_RULES)
 MATCHES = ("flops", "text_tokens", "positions")
 
 
@@ -233,7 +235,7 @@ def _sense_faults(header: StudyHeader) -> list[str]:
     if header.match not in MATCHES:
         faults.append(f"match is {header.match!r}, allowed: {', '.join(MATCHES)}")
     for endpoint, margin in header.margins.items():
-        if not (math.isfinite(margin) and margin > 1 / LARGEST):
+        if not (math.isfinite(margin) and margin > 1 / LARGEST_SCORE):
             faults.append(f"margin of {endpoint!r} is {margin}, and has to be above zero")
     for arm, share in header.ladder.items():
         if not (math.isfinite(share) and share > 0 and share != 1):

@@ -4,6 +4,11 @@ from typing import Any
 
 import yaml
 
+STATED_BLOCKS = frozenset(
+    {"study", "question", "note", "seeds", "baseline", "endpoints", "ladder", "stopping", "data_root"}
+)
+"""Blocks of the recipe that the header states too, or that change no result."""
+
 DEEPEST = 50
 """Blocks within blocks; a recipe has five or so."""
 

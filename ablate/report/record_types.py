@@ -9,9 +9,7 @@ from typing import Any
 
 from ablate.budget.ledger import Ledger
 from ablate.record import CurvePoint, RunRecord, Score
-
-LARGEST = 1e100
-"""Most that a number of a record may be: its square is still a number."""
+from ablate.stats.samples import LARGEST_SCORE
 
 _TEXTS = ("identity", "study", "arm", "recipe_digest", "final_weights")
 _LEDGER = [one.name for one in dataclasses.fields(Ledger) if one.name not in ("flops", "parameters")]
@@ -62,10 +60,10 @@ def _is_proof(rows: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a number that arithmetic bears: not beyond `LARGEST`, unless not finite."""
+    """Whether ``value`` is a number that arithmetic bears: not beyond `LARGEST_SCORE`, unless not finite."""
     if type(value) is int:
-        return -LARGEST <= value <= LARGEST
-    return type(value) is float and not LARGEST < abs(value) < float("inf")
+        return -LARGEST_SCORE <= value <= LARGEST_SCORE
+    return type(value) is float and not LARGEST_SCORE < abs(value) < float("inf")
 
 
 def _ledger_faults(name: str, record: RunRecord) -> Iterator[str]:
@@ -88,7 +86,7 @@ def _score_faults(endpoint: str, score: Score) -> Iterator[str]:
             f"score {endpoint!r} has value {_short(score.value)} and higher_is_better "
             f"{score.higher_is_better!r}; expected a number and true or false"
         )
-    if type(score.items) is not int or not 0 <= score.items <= LARGEST:
+    if type(score.items) is not int or not 0 <= score.items <= LARGEST_SCORE:
         yield f"score {endpoint!r} has {_short(score.items)} items"
     if not (score.chance is None or is_number(score.chance)):
         yield f"score {endpoint!r} has chance {_short(score.chance)}; expected a number"
@@ -96,4 +94,4 @@ def _score_faults(endpoint: str, score: Score) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     # The digits of a very large whole number are refused by repr.
-    return "a huge number" if type(value) is int and abs(value) > LARGEST else repr(value)[:80]
+    return "a huge number" if type(value) is int and abs(value) > LARGEST_SCORE else repr(value)[:80]

@@ -14,7 +14,7 @@ from typing import Any
 
 from ablate.record import RunRecord
 from ablate.report.load import StudyError, StudyHeader
-from ablate.report.recipe_text import leaves
+from ablate.report.recipe_text import STATED_BLOCKS, leaves
 
 LOCK_FILE = "plan.lock.json"
 LOOKS_FILE = "looks.jsonl"
@@ -22,11 +22,6 @@ LOCK_FORMAT = 1
 
 STATED = ("question", "baseline", "arms", "controls", "primary", "margins", "differences", "match", "ladder")
 """Fields of the header that have to be what was locked; so have `seeds` and looks, compared on their own."""
-
-_COMPARED_ELSEWHERE = {
-    *("study", "question", "note", "seeds", "data_root", "baseline", "ladder", "endpoints", "stopping")
-}
-"""Blocks of the recipe that the header states too, or that change no result."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,7 @@ def _seed_deviations(plan: dict[str, Any], header: StudyHeader) -> list[str]:
 def _recipe_deviations(locked: str, now: str) -> list[str]:
     before, after = _recipe(locked), _recipe(now)
     keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
-    kept = [key for key in keys if key.split(".")[0] not in _COMPARED_ELSEWHERE]
+    kept = [key for key in keys if key.split(".")[0] not in STATED_BLOCKS]
     return [f"{key}: locked {before.get(key)!r}, now {after.get(key)!r}" for key in kept]
 
 

@@ -53,7 +53,8 @@ def looks_legend(header: StudyHeader) -> list[str]:
     looks = ", ".join(map(str, header.looks))
     if header.rule == "anytime":
         how = (
-            "p values and intervals are anytime-valid (e-values of the t statistic): they hold at every look"
+            "p values and intervals are anytime-valid (e-values of the t statistic): they hold at every "
+            "look, and equivalent asks for the 95% interval inside the margin"
         )
     else:
         how = (

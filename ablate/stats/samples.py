@@ -136,22 +136,6 @@ def comparisons(header: StudyDesign, runs: dict[tuple[str, int], RunRecord]) -> 
 Pair = tuple[RunRecord, RunRecord]
 
 
-def paired_sample(
-    runs: Mapping[tuple[str, int], RunRecord], header: StudyDesign, arm: str, reference: str, endpoint: str
-) -> tuple[PairedSample, tuple[Exclusion, ...]]:
-    """The scores of two arms over their complete pairs, and the planned pairs that are left out, by seed.
-
-    Args:
-        runs: by arm and seed, see `index_runs`.
-
-    Raises:
-        RecordError: two runs disagree on the endpoint's direction.
-    """
-    pairs, excluded = proven_pairs(runs, header, arm, reference)
-    directions = endpoint_directions(run for pair in pairs for run in pair)
-    return scored_sample(pairs, excluded, endpoint, directions.get(endpoint, True))
-
-
 def proven_pairs(
     runs: Mapping[tuple[str, int], RunRecord], header: StudyDesign, arm: str, reference: str
 ) -> tuple[list[Pair], list[Exclusion]]:
