@@ -81,6 +81,7 @@ def metrics_of(settings: dict[str, Any]) -> "dict[str, MetricInfo]":
     found = task_class(str(settings.get("kind")))
     lists = settings.get("words") or {}
     groups = [*lists, *getattr(found, "word_groups", ())] if lists else []
+    groups += getattr(found, "groups", ())
     return found.metrics | {
         f"{metric}.{group}": info for group in groups for metric, info in found.metrics.items()
     }

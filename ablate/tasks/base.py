@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablate.record import Score
 from ablate.tasks.errors import TaskError
@@ -37,6 +37,31 @@ class LogitModel(Protocol):
 
         ``tokens`` come on the CPU; the logits may be on any device.
         """
+        ...
+
+
+class TrainableBackbone(LogitModel, Protocol):
+    """A copy of a run's backbone whose weights nobody else holds, so that a task may train them."""
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Final hidden states float32[n, t, width] of ``tokens`` int64[n, t], which come on the CPU."""
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits float32[..., vocabulary] of final hidden states float32[..., width]."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every weight, each once."""
+        ...
+
+
+@runtime_checkable
+class TrainableModel(LogitModel, Protocol):
+    """A model that gives its weights away: what fine-tuning asks for."""
+
+    def trainable_copy(self) -> TrainableBackbone:
+        """A new copy of the backbone; training it leaves the model as it is."""
         ...
 
 
@@ -200,6 +225,7 @@ def mean_scores(
     items: Sequence[str],
     values: Mapping[str, Sequence[float]],
     chance: Mapping[str, Sequence[float]],
+    clusters: Sequence[str] = (),
 ) -> tuple[dict[str, Score], pd.DataFrame]:
     """Means over all items and over each subset, and the item-level frame.
 
@@ -210,14 +236,12 @@ def mean_scores(
         items: id of each item.
         values: metric to the value of each item.
         chance: metric to the chance level of each item; metrics without one are left out.
+        clusters: cluster of each item, see `item_frame`.
     """
     frame = pd.concat(
-        [
-            pd.DataFrame({"task": task, "subset": subsets, "item": items, "metric": name, "value": column})
-            for name, column in values.items()
-        ],
+        [item_frame(task, name, subsets, items, column, clusters) for name, column in values.items()],
         ignore_index=True,
-    )[ITEM_COLUMNS]
+    )
     members = subset_members(subsets)
     scores = {}
     for name, column in values.items():
@@ -229,6 +253,61 @@ def mean_scores(
                 chance=_mean([chance[name][index] for index in chosen]) if name in chance else None,
             )
     return scores, frame
+
+
+def ratio_scores(
+    task: str,
+    metric: str,
+    subsets: Sequence[str],
+    items: Sequence[str],
+    bits: Sequence[float],
+    sizes: Sequence[float],
+    uniform: Sequence[float],
+    clusters: Sequence[str] = (),
+) -> tuple[dict[str, Score], pd.DataFrame]:
+    """Total bits over total bytes, of all items and of each subset; at item level both stand apart.
+
+    Args:
+        metric: `bits_per_byte`, or `bits_per_byte.<group>`.
+        bits: bits of each item.
+        sizes: UTF-8 bytes of each item.
+        uniform: bits of each item under a model with constant logits, the chance level.
+        clusters: cluster of each item, see `item_frame`.
+    """
+    scores = {}
+    for subset, chosen in subset_members(subsets).items():
+        total = math.fsum(sizes[index] for index in chosen)
+        scores[endpoint_name(task, metric, subset)] = Score(
+            value=math.fsum(bits[index] for index in chosen) / total,
+            items=len(chosen),
+            higher_is_better=False,
+            chance=math.fsum(uniform[index] for index in chosen) / total,
+        )
+    _, dot, group = metric.partition(".")
+    frames = [
+        item_frame(task, name + dot + group, subsets, items, column, clusters)
+        for name, column in (("bits", bits), ("bytes", sizes))
+    ]
+    return scores, pd.concat(frames, ignore_index=True)
+
+
+def item_frame(
+    task: str,
+    metric: str,
+    subsets: Sequence[str],
+    items: Sequence[str],
+    values: Sequence[float],
+    clusters: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Item-level rows of one metric; a column `cluster` where any item has one.
+
+    Items of one cluster are resampled together in an interval over items.
+    """
+    frame = pd.DataFrame({"task": task, "subset": subsets, "item": items, "metric": metric, "value": values})
+    frame = frame[ITEM_COLUMNS]
+    if any(clusters):
+        frame["cluster"] = list(clusters)
+    return frame
 
 
 def length_notes(task: str, tokens: Sequence[Sequence[int]], right: Sequence[int]) -> list[str]:

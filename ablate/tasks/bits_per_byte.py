@@ -32,6 +32,7 @@ from ablate.tasks.base import (
     endpoint_name,
     endpoint_names,
     evenly_spaced,
+    ratio_scores,
     subset_members,
 )
 from ablate.tasks.errors import TaskError
@@ -244,16 +245,10 @@ class BitsPerByte(Task):
 
     def _scores(self, bits: Sequence[float], uniform: Sequence[float]) -> dict[str, Score]:
         """Total bits over total bytes, of all documents and of each domain."""
-        scores = {}
-        for domain, chosen in subset_members([document.domain for document in self.documents]).items():
-            total = sum(self.documents[index].bytes for index in chosen)
-            scores[endpoint_name(self.name, "bits_per_byte", domain)] = Score(
-                value=fsum(bits[index] for index in chosen) / total,
-                items=len(chosen),
-                higher_is_better=False,
-                chance=fsum(uniform[index] for index in chosen) / total,
-            )
-        return scores
+        domains = [document.domain for document in self.documents]
+        ids = [document.id for document in self.documents]
+        sizes = [float(document.bytes) for document in self.documents]
+        return ratio_scores(self.name, "bits_per_byte", domains, ids, bits, sizes, uniform)[0]
 
     def _frame(self, bits: Sequence[float]) -> pd.DataFrame:
         rows = []

@@ -50,6 +50,59 @@ class Line:
         """
         return self.as_text(self.value(field), field)
 
+    def filled(self, field: str) -> str:
+        """The field's value, which must be text that says something.
+
+        Raises:
+            TaskError: the item lacks it, it is no text, or it is empty.
+        """
+        value = self.text(field)
+        if not value.strip():
+            raise TaskError(f"{self.where}: {field} is empty")
+        return value
+
+    def texts(self, field: str) -> list[str]:
+        """The field's value, which must be a list of two or more texts, none of them empty.
+
+        Raises:
+            TaskError: the item lacks it, or it is anything else.
+        """
+        value = self.value(field)
+        if not isinstance(value, list) or len(value) < 2:
+            raise TaskError(f"{self.where}: {field} is not a list of two or more texts: {_short(value)}")
+        for index, one in enumerate(value):
+            if not self.as_text(one, f"{field}[{index}]").strip():
+                raise TaskError(f"{self.where}: {field}[{index}] is empty")
+        return value
+
+    def index(self, field: str, count: int) -> int:
+        """The field's value, which must be the index of one of ``count`` choices, from 0.
+
+        Raises:
+            TaskError: the item lacks it, it is no whole number, or out of range.
+        """
+        value = self.value(field)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TaskError(
+                f"{self.where}: {field} is {_short(value)}; it is the right choice's index, from 0"
+            )
+        if not 0 <= value < count:
+            raise TaskError(
+                f"{self.where}: {field} is {value}, but there are {count} choices (0 to {count - 1})"
+            )
+        return value
+
+    def one_of(self, field: str, allowed: Sequence[str]) -> str:
+        """The field's value, which must be one of ``allowed``.
+
+        Raises:
+            TaskError: the item lacks it, or it is anything else.
+        """
+        value = self.text(field)
+        if value not in allowed:
+            raise TaskError(f"{self.where}: {field} is {_short(value)}; expected {', '.join(allowed)}")
+        return value
+
     def as_text(self, value: Any, field: str) -> str:
         """``value``, which must be text.
 

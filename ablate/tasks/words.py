@@ -20,11 +20,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.record import Score
-from ablate.tasks.base import MetricInfo, endpoint_name, mean_scores
+from ablate.tasks.base import MetricInfo
 from ablate.tasks.errors import TaskError
 
 WORD_RULES = 1
@@ -360,38 +358,3 @@ def missing_words(task: str, name: str, where: str) -> str:
 def group_metrics(metrics: Mapping[str, MetricInfo], groups: Sequence[str]) -> list[str]:
     """`metric.group` for every metric and every group that has items; groups in alphabetical order."""
     return [f"{metric}.{group}" for metric in metrics for group in sorted(set(groups))]
-
-
-def group_scores(
-    task: str,
-    metrics: Mapping[str, MetricInfo],
-    groups: Sequence[str],
-    subsets: Sequence[str],
-    items: Sequence[str],
-    values: Mapping[str, Sequence[float]],
-    chance: Mapping[str, Sequence[float]],
-) -> tuple[dict[str, Score], list[pd.DataFrame]]:
-    """`task/metric.group`: each metric over the items of each group, and their rows at item level.
-
-    Arguments are those of `mean_scores`, and the group of each item. Subsets are kept in the rows and not
-    scored by group: they would be too many and too small.
-    """
-    scores: dict[str, Score] = {}
-    frames = []
-    for metric, info in metrics.items():
-        for group in sorted(set(groups)):
-            chosen = [index for index, own in enumerate(groups) if own == group]
-            name = f"{metric}.{group}"
-            level = {name: [chance[metric][index] for index in chosen]} if metric in chance else {}
-            found, frame = mean_scores(
-                task,
-                {name: info},
-                [subsets[index] for index in chosen],
-                [items[index] for index in chosen],
-                {name: [values[metric][index] for index in chosen]},
-                level,
-            )
-            endpoint = endpoint_name(task, name)
-            scores[endpoint] = found[endpoint]
-            frames.append(frame)
-    return scores, frames

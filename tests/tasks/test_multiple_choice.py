@@ -1,6 +1,5 @@
 """Multiple choice: the likelier choice wins, a tie is shared, and what knows nothing scores chance."""
 
-import json
 import math
 import random
 from pathlib import Path
@@ -8,13 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate.data.planted import question
-from ablate.data.planted_entities import make_entities
-from ablate.recipe.schema import PlantedConfig
 from ablate.tasks.errors import TaskError
 from ablate.tasks.registry import load_task
-
-RESULTS = Path(__file__).parents[2] / "results"
 
 ROWS = [
     {"question": "The fox is", "choices": ["red", "transparent", "blü"], "label": 0, "part": "colour"},
@@ -43,13 +37,14 @@ def test_a_model_with_constant_logits_scores_chance_exactly_whatever_the_lengths
 ) -> None:
     task = load(ROWS, subset_field="part")
     chance = (1 / 3 + 1 / 2 + 1 / 2 + 1 / 4) / 4
-    assert task.chance == pytest.approx(dict.fromkeys(task.metrics, chance))
+    shares = ("accuracy", "accuracy_per_byte", "probability")
+    assert task.chance == pytest.approx(dict.fromkeys(shares, chance))
     result = task.score(constant(), tokenizer, 4)
     assert set(result.scores) == {
         f"quiz/{metric}{part}" for metric in task.metrics for part in ("", "/colour", "/sums")
     }
     for endpoint, score in result.scores.items():
-        assert score.value == pytest.approx(score.chance, abs=1e-12), endpoint
+        assert score.value == pytest.approx(score.chance, rel=1e-7 if "bits" in endpoint else 1e-12), endpoint
     assert result.scores["quiz/accuracy"].chance == pytest.approx(chance)
     assert result.scores["quiz/accuracy/sums"].chance == 0.5
 
@@ -72,6 +67,8 @@ def test_metrics_equal_those_of_log_likelihoods_computed_one_token_at_a_time(
             "accuracy": float(sums[label] == max(sums)),
             "accuracy_per_byte": float(per_byte[label] == max(per_byte)),
             "probability": math.exp(sums[label]) / sum(map(math.exp, sums)),
+            "bits": -sums[label] / math.log(2),
+            "bytes": sizes[label],
         }
         found = items[items.item == f"quiz:{number}"].set_index("metric").value.to_dict()
         assert found == pytest.approx(expected, rel=1e-4)
@@ -204,7 +201,7 @@ def test_a_limit_keeps_evenly_spaced_items(load, tokenizer, constant) -> None:
     task = load(rows, limit=3)
     assert sorted({label for label, _ in task.texts()}) == ["quiz/quiz:2", "quiz/quiz:5", "quiz/quiz:8"]
     assert task.score(constant(), tokenizer, 4).scores["quiz/accuracy"].items == 3
-    assert len(load(rows, limit=100).questions) == 9
+    assert len(load(rows, limit=100).items) == 9
 
 
 def test_every_choice_is_held_out_text(load) -> None:
@@ -218,7 +215,7 @@ def test_every_choice_is_held_out_text(load) -> None:
 def test_files_of_one_name_are_told_apart(tmp_path, write_rows) -> None:
     paths = [write_rows(tmp_path / part / "quiz.jsonl", ROWS[:1]) for part in ("easy", "hard")]
     task = load_task("quiz", {"kind": "multiple_choice", "paths": paths}, tmp_path / "cache")
-    assert {item.id for item in task.questions} == {"easy.quiz:1", "hard.quiz:1"}
+    assert {item.id for item in task.items} == {"easy.quiz:1", "hard.quiz:1"}
 
 
 GOOD = {"question": "q", "choices": ["a", "b"], "label": 0, "id": "1"}
@@ -321,7 +318,7 @@ def test_word_lists_score_the_questions_that_hold_their_words(load, tmp_path, to
     words = {name: str(tmp_path / f"{name}.txt") for name in ("things", "numbers")}
     plain = load(rows, subset_field="part")
     task = load(rows, subset_field="part", words=words)
-    assert task.groups == ["things", "numbers", "neither", "things", "both"]
+    assert task.word_group == ["things", "numbers", "neither", "things", "both"]
     assert task.digest != plain.digest
     before, result = (each.score(attention(), tokenizer, 4) for each in (plain, task))
     assert {endpoint: result.scores[endpoint] for endpoint in before.scores} == before.scores
@@ -333,13 +330,6 @@ def test_word_lists_score_the_questions_that_hold_their_words(load, tmp_path, to
         assert score.items == len(members)
         assert (result.items.metric == f"accuracy.{group}").sum() == len(members)
     assert result.scores["quiz/probability.things"].chance == pytest.approx((1 / 3 + 1 / 4) / 2)
-
-
-def test_without_word_lists_a_committed_study_keeps_the_digest_of_its_task(load) -> None:
-    config = PlantedConfig()
-    rows = [question(entity, "image") for entity in make_entities(config) if entity.held_out]
-    record = json.loads((RESULTS / "quickstart/records/text-seed0.json").read_text(encoding="utf-8"))
-    assert load(rows, name="questions.jsonl").digest == record["data_digests"]["task/planted"]
 
 
 def test_a_list_that_no_question_holds_a_word_of_is_refused(load, tmp_path) -> None:

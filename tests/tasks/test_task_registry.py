@@ -47,6 +47,8 @@ def test_defaults_are_filled_in_and_the_kind_kept() -> None:
         "id_field": "",
         "limit": 5,
         "words": {},
+        "shots": 0,
+        "shot_paths": [],
     }
     assert complete_task_settings(completed) == completed
 
