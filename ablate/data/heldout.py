@@ -35,5 +35,5 @@ def refuse_training_overlap(training: Mapping[str, np.ndarray], heldout: Iterabl
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise DataError(
             f"{len(found)} of {len(labels)} held-out texts occur in training: {', '.join(shown)}{more}; "
-            "remove them from the training files or from the task"
+            "remove them from the training files or from the task, or set decontamination.remove=true"
         )

@@ -64,9 +64,11 @@ class MediaSamples:
         self.digest = digest
         """Digest of the shards' contents, the kinds of media, and how the texts are read."""
         self.kinds = kinds
-        self.keys: list[str] = [key for shard in shards for key in shard.keys]
-        """Key of each sample; two shards may use the same one."""
+        keys = [key for shard in shards for key in shard.keys]
         try:
+            kept = folder / "kept.npy"
+            self.in_shards: np.ndarray = _load(folder, "kept") if kept.exists() else np.arange(len(keys))
+            """int64[samples]: number of each sample among all those of the shards."""
             self._text = _open_texts(folder / "texts.bin")
             self._text_offset = _load(folder, "text_offset")
             self.first: np.ndarray = _load(folder, "first")
@@ -83,6 +85,8 @@ class MediaSamples:
             """Kind to the media of that kind."""
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: the cached index is damaged ({error}); delete this folder") from error
+        self.keys: list[str] = [keys[number] for number in self.in_shards.tolist()]
+        """Key of each sample; two shards may use the same one."""
         self._start = np.cumsum([0, *(len(shard) for shard in shards)])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,6 +94,15 @@ class MediaSamples:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether a sample is a document of texts and media in an order of its own."""
+        return len(self.segments) > 0
+
+    def kept_in(self, folder: Path, digest: str) -> "MediaSamples":
+        """Those of these samples that `ablate.data.media_subset` wrote into ``folder``."""
+        return MediaSamples(self._shards, folder, digest, self.kinds)
 
     def texts(self, sample: int) -> list[str]:
         """All texts of one sample: its captions, or the pieces of an interleaved document in order."""
@@ -110,8 +123,12 @@ class MediaSamples:
         sample = int(self.items[kind].sample[item])
         return f"{self._shards[self._shard_of(sample)].source}: {self.keys[sample]}"
 
+    def place(self, sample: int) -> str:
+        """Shard, without its folder, and key of a sample."""
+        return f"{self._shards[self._shard_of(sample)].source.name}:{self.keys[sample]}"
+
     def _shard_of(self, sample: int) -> int:
-        return int(np.searchsorted(self._start, sample, side="right")) - 1
+        return int(np.searchsorted(self._start, self.in_shards[sample], side="right")) - 1
 
 
 def _open_texts(path: Path) -> np.ndarray:
