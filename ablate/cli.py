@@ -9,6 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from ablate.cli_bench import bench_app
+from ablate.cli_model import add_model_commands
+from ablate.cli_overlap import overlap
+from ablate.cli_screen import screen
 
 if TYPE_CHECKING:
     from ablate.recipe.schema import Recipe
@@ -67,9 +70,11 @@ def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = 
     from ablate.materials import prepare
     from ablate.recipe.load import load_recipe
     from ablate.show import show_materials, show_undecodable
+    from ablate.show_overlap import show_notes
 
     materials = prepare(load_recipe(recipe, overrides or []), cache)
     show_materials(materials)
+    show_notes(materials.overlaps)
     if show_undecodable(materials):
         raise typer.Exit(1)
 
@@ -96,16 +101,17 @@ def plan(
     from ablate.show import console, show_plans
     from ablate.show_power import power_lines
     from ablate.study.estimate import estimate_seconds
-    from ablate.study.study import header_of, lock_study
+    from ablate.study.study import lock_study, planned_header
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
     materials = prepare(loaded, cache)
     plans = plan_study(materials)
+    header = planned_header(loaded, materials, plans)
     show_plans(materials.recipe, plans, estimate_seconds(materials, plans), _slots(slots))
-    for line in power_lines(header_of(loaded, plans), aa):
+    for line in power_lines(header, aa):
         console().print(line, markup=False, highlight=False)
     if lock:
-        print(lock_study(loaded, plans, results or Path("results") / loaded.study))
+        print(lock_study(header, results or Path("results") / loaded.study))
 
 
 @app.command()
@@ -125,7 +131,7 @@ def run(
     """Train what is missing of a study, then print its report. Safe to kill and to run again."""
     from ablate.show import StudyDisplay, show_failures
     from ablate.show_report import show_deviations, show_report, show_undecided
-    from ablate.study.study import Places, header_of, prepare_study, run_study
+    from ablate.study.study import Places, prepare_study, run_study
     from ablate.study.until import stages
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
@@ -133,7 +139,7 @@ def run(
     count = _slots(slots)
     for stage in stages(loaded, places.results) if until_decided else [loaded]:
         prepared = prepare_study(stage, places, threads or max(1, (os.cpu_count() or 1) // count))
-        show_deviations(places.results, header_of(stage, prepared.plans))
+        show_deviations(places.results, prepared.header)
         with StudyDisplay(prepared) as display:
             failures = run_study(prepared, places, count, display.see)
         if failures:
@@ -222,6 +228,11 @@ def calibrate(
     print(f"Written: {', '.join(str(out / name) for name in rendered.files)}")
 
 
+app.command()(screen)
+add_model_commands(app)
+app.command()(overlap)
+
+
 @list_app.command("encoders")
 def list_encoders() -> None:
     """Registered encoders with their parameters and tokens an item."""
@@ -232,8 +243,8 @@ def list_encoders() -> None:
 
 @list_app.command("tasks")
 def list_tasks() -> None:
-    """Task kinds with their metrics."""
-    from ablate.show import show_tasks
+    """Task kinds: prompt, metrics, chance, clusters and where to get the data."""
+    from ablate.show_tasks import show_tasks
 
     show_tasks()
 

@@ -4,6 +4,7 @@
 at little cost.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.data.captions import CaptionTokens, build_caption_tokens
-from ablate.data.content import content_digest, expand_paths
+from ablate.data.checkpoint import read_checkpoint
+from ablate.data.content import digest_of, write_once
 from ablate.data.controls import Moments, before_clipping
 from ablate.data.decoded import DecodedMedia
-from ablate.data.documents import Document, read_documents
+from ablate.data.decontaminated import TrainingData, study_overlaps, training_data
 from ablate.data.errors import DataError
 from ablate.data.heldout import refuse_training_overlap
+from ablate.data.initial_model import initial_model, initial_tokenizer, refuse_unknown_ids
 from ablate.data.interleaved import Pieces, cut_documents
-from ablate.data.media import MediaSamples, open_media
+from ablate.data.media import MediaSamples
 from ablate.data.media_rows import MediaRows, Medium
 from ablate.data.mixture import Columns, MediaItemSource, MediaSource, Mixture
+from ablate.data.overlap_summary import Overlaps
 from ablate.data.planted import planted_world
 from ablate.data.text_rows import TextRows
 from ablate.data.token_file import TokenFile, build_token_file
@@ -30,7 +34,7 @@ from ablate.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from ablate.recipe.arms import columns_per_microbatch, stream_encoders
 from ablate.recipe.endpoint_checks import DIFFERENCE
 from ablate.recipe.load import resolve_paths
-from ablate.recipe.schema import Arm, Control, Recipe, StreamConfig, without_media
+from ablate.recipe.schema import Arm, Control, PretrainedModel, Recipe, StreamConfig, without_media
 from ablate.seeding import stream_seed
 from ablate.tasks.base import Task
 from ablate.tasks.registry import load_task
@@ -56,19 +60,39 @@ class Materials:
     """All streams and tasks of a recipe, ready to read."""
 
     recipe: Recipe
-    """The recipe with its paths resolved."""
+    """The recipe with its paths resolved, and with the shapes of its `init_from` folder."""
     tokenizer: TextTokenizer
     text: dict[str, TokenFile]
     media: dict[str, MediaMaterial]
     tasks: dict[str, Task]
     digests: dict[str, str]
     """`tokenizer`, `stream/<name>` and `task/<name>` to the digest of their contents."""
+    overlaps: Overlaps
+    """What the tasks share with the streams, as these were before removal."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids of the model: those of the tokenizer, or all that a pretrained embedding has."""
+        model = self.recipe.model
+        return model.vocabulary if isinstance(model, PretrainedModel) else self.tokenizer.vocabulary
 
 
 def resolve_data_root(recipe: Recipe, cache: Path) -> Recipe:
-    """``recipe`` with `${data_root}` replaced, and the planted world written if it is asked for."""
+    """``recipe`` with `${data_root}` replaced, and the planted world written if it is asked for.
+
+    With `model.init_from` the model becomes a `PretrainedModel`, and the folder's tokenizer the study's.
+
+    Raises:
+        DataError: the folder is refused, or contradicts a shape that the recipe states.
+    """
     root = planted_world(recipe.planted, cache) if recipe.data_root == "planted" else Path(recipe.data_root)
-    return resolve_paths(recipe, root)
+    recipe = resolve_paths(recipe, root)
+    if not recipe.model.init_from or isinstance(recipe.model, PretrainedModel):
+        return recipe
+    checkpoint = read_checkpoint(Path(recipe.model.init_from).expanduser())
+    model = initial_model(recipe.model, checkpoint, cache)
+    own = dataclasses.replace(recipe.tokenizer, path=recipe.tokenizer.path or initial_tokenizer(checkpoint))
+    return dataclasses.replace(recipe, model=model, tokenizer=own)
 
 
 def prepare(recipe: Recipe, cache: Path) -> Materials:
@@ -83,36 +107,64 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
         TaskError: a task's items are refused.
     """
     recipe = resolve_data_root(recipe, cache)
-    used = [name for name in recipe.streams if any(name in arm.mixture for arm in recipe.arms.values())]
-    text = [name for name in used if recipe.streams[name].modality == "text"]
-    samples = {name: _samples(recipe.streams[name], cache) for name in used if name not in text}
-    contents = {name: content_digest(expand_paths(recipe.streams[name].paths), cache) for name in text}
-    tokenizer = _tokenizer(recipe, text, contents, samples, cache)
+    tasks = {name: load_task(name, settings, cache) for name, settings in recipe.tasks.items()}
+    data = training_data(recipe, {name: task.texts() for name, task in tasks.items()}, cache)
+    tokenizer = _tokenizer(recipe, data)
+    if isinstance(recipe.model, PretrainedModel):
+        refuse_unknown_ids(recipe, recipe.model, tokenizer)
     token_files = {
         name: build_token_file(
-            _documents(recipe, name, cache),
+            data.documents(name),
             tokenizer,
             cache,
-            f"{contents[name]}/{recipe.streams[name].text_field}",
+            f"{content}/{recipe.streams[name].text_field}",
             recipe.streams[name].part,
         )
-        for name in text
+        for name, content in data.contents.items()
     }
-    media = {name: _media(recipe, name, found, tokenizer, cache) for name, found in samples.items()}
-    tasks = {name: load_task(name, settings, cache) for name, settings in recipe.tasks.items()}
+    media = {name: _media(recipe, name, found, tokenizer, cache) for name, found in data.samples.items()}
     training = {name: file.digests for name, file in token_files.items()}
     training |= {name: one.captions.digests for name, one in media.items() if one.captions is not None}
     for task in tasks.values():
         refuse_training_overlap(training, task.texts())
-        task.check(tokenizer, recipe.model.context_length)
+    task_digests = {name: task.digest for name, task in tasks.items()}
+    for name, task in tasks.items():
+        _check_once(task, task_digests[name], tokenizer, recipe.model.context_length, cache)
     _refuse_unknown_endpoints(recipe, tasks)
     digests = {
         "tokenizer": tokenizer.digest,
         **{f"stream/{name}": file.digest for name, file in token_files.items()},
         **{f"stream/{name}": material.samples.digest for name, material in media.items()},
-        **{f"task/{name}": task.digest for name, task in tasks.items()},
+        **{f"task/{name}": digest for name, digest in task_digests.items()},
     }
-    return Materials(recipe, tokenizer, token_files, media, tasks, digests)
+    return Materials(recipe, tokenizer, token_files, media, tasks, digests, data.overlaps)
+
+
+def _check_once(task: Task, digest: str, tokenizer: TextTokenizer, context_length: int, cache: Path) -> None:
+    """`Task.check`, unless the very same items passed it before: every run of a study prepares anew.
+
+    Raises:
+        TaskError: as `Task.check`.
+    """
+    asked = digest_of("task-check-1", digest, tokenizer.digest, str(context_length))
+    passed = cache / "checked-tasks" / asked
+
+    def check(partial: Path) -> None:
+        task.check(tokenizer, context_length)
+        partial.touch()
+
+    write_once(passed, check)
+
+
+def find_study_overlaps(recipe: Recipe, cache: Path) -> Overlaps:
+    """What the tasks of ``recipe`` share with its streams; nothing is tokenised or decoded.
+
+    Raises:
+        DataError, TaskError: as `prepare`.
+    """
+    recipe = resolve_data_root(recipe, cache)
+    tasks = {name: load_task(name, settings, cache) for name, settings in recipe.tasks.items()}
+    return study_overlaps(recipe, {name: task.texts() for name, task in tasks.items()}, cache)
 
 
 def _refuse_unknown_endpoints(recipe: Recipe, tasks: dict[str, Task]) -> None:
@@ -149,38 +201,24 @@ def refuse_undecodable(materials: Materials) -> None:
             )
 
 
-def _documents(recipe: Recipe, name: str, cache: Path) -> Iterator[Document]:
-    stream = recipe.streams[name]
-    return read_documents(expand_paths(stream.paths), stream.text_field, cache)
-
-
-def _tokenizer(
-    recipe: Recipe, text: list[str], contents: dict[str, str], samples: dict[str, MediaSamples], cache: Path
-) -> TextTokenizer:
+def _tokenizer(recipe: Recipe, data: TrainingData) -> TextTokenizer:
     """The recipe's own tokenizer, or one trained on the training text and captions of all its arms."""
     if recipe.tokenizer.path:
         return load_tokenizer(Path(recipe.tokenizer.path))
 
     def corpus() -> Iterator[str]:
-        for name in text:
-            for document in _documents(recipe, name, cache):
+        for name in data.contents:
+            for document in data.documents(name):
                 yield document.text
-        for found in samples.values():
+        for found in data.samples.values():
             for index in range(len(found)):
                 yield from found.texts(index)
 
     content = "/".join(
-        [f"{contents[name]}:{recipe.streams[name].text_field}" for name in text]
-        + [found.digest for found in samples.values()]
+        [f"{content}:{recipe.streams[name].text_field}" for name, content in data.contents.items()]
+        + [found.digest for found in data.samples.values()]
     )
-    return train_tokenizer(corpus(), recipe.tokenizer.vocabulary, cache, content)
-
-
-def _samples(stream: StreamConfig, cache: Path) -> MediaSamples:
-    kinds = (stream.modality, *stream.also)
-    return open_media(
-        expand_paths(stream.paths), stream.captions_field, cache, kinds=kinds, documents=stream.documents
-    )
+    return train_tokenizer(corpus(), recipe.tokenizer.vocabulary, data.cache, content)
 
 
 def _media(

@@ -57,6 +57,8 @@ def show_materials(materials: "Materials") -> None:
     table.add_row(
         "tokenizer", f"{materials.tokenizer.vocabulary} tokens", materials.digests["tokenizer"][:12]
     )
+    if (started := initial_line(materials)) is not None:
+        table.add_row("model", *started)
     for name, file in materials.text.items():
         holds = f"{len(file.offsets) - 1} documents, {_count(len(file.tokens))} tokens"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
@@ -73,6 +75,17 @@ def show_materials(materials: "Materials") -> None:
         items = sum(1 for _ in materials.tasks[name].texts())
         table.add_row(f"task {name}", f"{items} held-out texts", materials.digests[f"task/{name}"][:12])
     console().print(table)
+
+
+def initial_line(materials: "Materials") -> tuple[str, str] | None:
+    """What the model starts from, and the digest of its weights; None where it is drawn from the seed."""
+    from ablate.recipe.schema import PretrainedModel
+
+    model = materials.recipe.model
+    if not isinstance(model, PretrainedModel):
+        return None
+    holds = f"{model.layers} layers of {model.width}, {model.vocabulary} ids, context {model.context_length}"
+    return f"{holds}: starts from {model.init_from}", model.weights[:12]
 
 
 def _texts_of(materials: "Materials", stream: str) -> str:
@@ -267,14 +280,19 @@ def show_measurements(found: list["Measurement"], out: Path | None) -> None:
     """Rates beside what they are measured against."""
     table = titled_table("Measured in this run", "what", "value", "unit", "reference", "ratio")
     for one in found:
-        reference = f"{one.reference:,.0f}" if one.reference else ""
+        reference = _figure(one.reference) if one.reference else ""
         ratio = f"{one.value / one.reference:.3f}" if one.reference else ""
-        table.add_row(one.name, f"{one.value:,.0f}", one.unit, reference, ratio)
+        table.add_row(one.name, _figure(one.value), one.unit, reference, ratio)
     console().print(table)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = [dataclasses.asdict(one) for one in found]
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _figure(value: float) -> str:
+    """Three digits at least."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def show_encoders() -> None:
@@ -298,18 +316,4 @@ def show_encoders() -> None:
             "frozen" if encoder.feature_width else "trained",
             encoder.pretraining or "nothing",
         )
-    console().print(table)
-
-
-def show_tasks() -> None:
-    """Every task kind and its metrics."""
-    from ablate.tasks.registry import TASKS, task_class
-
-    table = titled_table("Task kinds", "kind", "metric", "better", "meaning")
-    for column in table.columns:
-        column.justify = "left"
-    for kind in TASKS:
-        for metric, info in task_class(kind).metrics.items():
-            better = "higher" if info.higher_is_better else "lower"
-            table.add_row(kind, metric, better, f"{info.description} ({info.unit})")
     console().print(table)

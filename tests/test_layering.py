@@ -19,8 +19,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"record", "recipe", "data", "model"},
     "stats": {"record"},
     "report": {"record", "budget.ledger", "stats"},
-    "study": {"record", "recipe", "data", "materials", "model", "budget", "budget.ledger", "train", "report"},
-    "bench": {"seeding", "recipe", "data", "materials", "model", "budget", "train"},
+    "study": {
+        *("record", "recipe", "data", "tasks", "materials", "model"),
+        *("budget", "budget.ledger", "train", "report"),
+    },
+    "bench": {"seeding", "recipe", "data", "tasks", "materials", "model", "budget", "train", "study"},
 }
 """Room to the rooms it may import. The command line (`cli...`, `show...`) may import all of them.
 

@@ -124,7 +124,7 @@ class _Arm:
     def __init__(self, materials: Materials, plan: Plan, cache: Path) -> None:
         self.plan = plan
         self.config = materials.recipe.train
-        self.model = build_model(materials.recipe, plan.arm, materials.tokenizer.vocabulary, seed=0)
+        self.model = build_model(materials.recipe, plan.arm, materials.vocabulary, seed=0)
         self.mixture = build_mixture(materials, plan.arm, seed=0)
         attach_features(self.model.to(device_type()), self.mixture, cache, media_loss=plan.arm.media_loss > 0)
 

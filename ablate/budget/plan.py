@@ -143,7 +143,7 @@ def _flops(
         for source in mixture.media.values()
         for name, item in source.items.items()
     }
-    vocabulary = materials.tokenizer.vocabulary
+    vocabulary = materials.vocabulary
     return step_flops(
         recipe.model,
         vocabulary,
@@ -157,7 +157,7 @@ def _flops(
 
 def _parameters(materials: Materials, encoders: Mapping[str, Encoder]) -> dict[str, int]:
     recipe = materials.recipe
-    counted: dict[str, int] = {"backbone": backbone_parameters(recipe, materials.tokenizer.vocabulary)}
+    counted: dict[str, int] = {"backbone": backbone_parameters(recipe, materials.vocabulary)}
     for name, encoder in encoders.items():
         counted[f"encoder/{name}"] = _trainable(encoder)
         counted[f"media_head/{name}"] = (recipe.model.width + 1) * encoder.target_width

@@ -1,18 +1,25 @@
 """Build the model of one arm and seed, every part from a random stream of its own."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from ablate.model.fusion import FusedModel
+from ablate.model.pretrained import load_pretrained
 from ablate.model.transformer import Transformer
 from ablate.recipe.arms import stream_encoders
-from ablate.recipe.schema import Arm, Recipe, without_media
+from ablate.recipe.schema import Arm, PretrainedModel, Recipe, without_media
 from ablate.seeding import seeded_init
 from encoders.base import Encoder
 from encoders.registry import build_encoder
 
 
 def build_backbone(recipe: Recipe, vocabulary: int, seed: int) -> Transformer:
-    """The backbone of replicate ``seed``: the same weights in every arm."""
+    """The backbone of replicate ``seed``: the same weights in every arm.
+
+    With `model.init_from` they are the folder's, the same in every replicate too.
+    """
+    if isinstance(recipe.model, PretrainedModel):
+        return load_pretrained(Path(recipe.model.init_from), recipe.model)
     with seeded_init(seed, "init/backbone"):
         return Transformer(recipe.model, vocabulary)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ablate.data.tokenizer import TextTokenizer
 from ablate.model.fusion import FusedModel
+from ablate.model.rotary import scaling_of
 from ablate.model.transformer import Transformer, mlp_width
 from ablate.recipe.schema import ModelConfig
 
@@ -16,12 +17,16 @@ MEDIA_FILE = "media.safetensors"
 """Weights of encoders and media heads, beside the backbone that transformers reads."""
 
 
-def llama_config(config: ModelConfig, tokenizer: TextTokenizer) -> dict[str, Any]:
-    """`config.json` of a LlamaForCausalLM with these shapes."""
+def llama_config(config: ModelConfig, tokenizer: TextTokenizer, vocabulary: int = 0) -> dict[str, Any]:
+    """`config.json` of a LlamaForCausalLM with these shapes.
+
+    Args:
+        vocabulary: rows of the embedding, where they are more than the tokenizer has ids.
+    """
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": tokenizer.vocabulary,
+        "vocab_size": vocabulary or tokenizer.vocabulary,
         "hidden_size": config.width,
         "intermediate_size": mlp_width(config),
         "num_hidden_layers": config.layers,
@@ -32,7 +37,7 @@ def llama_config(config: ModelConfig, tokenizer: TextTokenizer) -> dict[str, Any
         "max_position_embeddings": config.context_length,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        **_rotary(config),
         "tie_word_embeddings": config.tied,
         "attention_bias": False,
         "mlp_bias": False,
@@ -44,6 +49,21 @@ def llama_config(config: ModelConfig, tokenizer: TextTokenizer) -> dict[str, Any
         "torch_dtype": "float32",
         "use_cache": True,
     }
+
+
+def _rotary(config: ModelConfig) -> dict[str, Any]:
+    """Rotary positions under the key of transformers 5, and where they are scaled that of older ones too."""
+    scaling = scaling_of(config)
+    if scaling is None:
+        return {"rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta}}
+    held: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "llama3":
+        held |= {
+            "low_freq_factor": scaling.low_frequency_factor,
+            "high_freq_factor": scaling.high_frequency_factor,
+            "original_max_position_embeddings": scaling.original_positions,
+        }
+    return {"rope_scaling": held, "rope_parameters": {**held, "rope_theta": config.rope_theta}}
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +81,7 @@ def save_checkpoint(model: FusedModel, tokenizer: TextTokenizer, folder: Path) -
     media = {name: weight for name, weight in model.state_dict().items() if not name.startswith("backbone.")}
     if media:
         save_file(_plain(media), folder / MEDIA_FILE, metadata={"format": "pt"})
-    config = llama_config(backbone.config, tokenizer)
+    config = llama_config(backbone.config, tokenizer, backbone.vocabulary)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tokenizer.save(folder)
 

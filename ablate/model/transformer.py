@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.model.attention import DocumentMask, attend, document_mask
-from ablate.recipe.schema import ModelConfig
+from ablate.model.rotary import frequencies, scaling_of
+from ablate.recipe.schema import ModelConfig, RotaryScaling
 
 INIT_STD = 0.02
 
@@ -20,9 +21,9 @@ def mlp_width(config: ModelConfig) -> int:
 class RotaryTable(nn.Module):
     """Cosines and sines of rotary positions (Su et al. 2021), halves rotated as Llama does."""
 
-    def __init__(self, size: int, length: int, theta: float) -> None:
+    def __init__(self, size: int, length: int, theta: float, scaling: RotaryScaling | None = None) -> None:
         super().__init__()
-        frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+        frequency = frequencies(size, theta, scaling)
         angle = torch.arange(length, dtype=torch.float64).unsqueeze(1) * frequency
         angle = torch.cat([angle, angle], dim=-1)
         self.register_buffer("cosine", angle.cos().float(), persistent=False)
@@ -32,6 +33,12 @@ class RotaryTable(nn.Module):
         """Cosine and sine, each float[rows, 1, length, size], for position int64[rows, length]."""
         cosine, sine = self.get_buffer("cosine"), self.get_buffer("sine")
         return cosine[position].unsqueeze(1), sine[position].unsqueeze(1)
+
+
+def rotary_table(config: ModelConfig) -> RotaryTable:
+    """The rotary positions of a backbone, for its heads and context."""
+    size = config.width // config.heads
+    return RotaryTable(size, config.context_length, config.rope_theta, scaling_of(config))
 
 
 def rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -103,7 +110,7 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(vocabulary, config.width)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
-        self.rotary = RotaryTable(config.width // config.heads, config.context_length, config.rope_theta)
+        self.rotary = rotary_table(config)
 
     def forward(self, embeddings: Tensor, position: Tensor, mask: DocumentMask | None) -> Tensor:
         rotary = self.rotary(position)

@@ -9,6 +9,7 @@ from math import fsum
 from typing import Any, get_args
 
 from ablate.recipe.arms import SHARE_TOLERANCE, columns_per_microbatch
+from ablate.recipe.decontamination_checks import decontamination
 from ablate.recipe.endpoint_checks import endpoints
 from ablate.recipe.errors import Problem, listed, nearest
 from ablate.recipe.ladder_checks import ladder
@@ -35,6 +36,7 @@ _HOLDS: dict[str, Callable[[float], bool]] = {
     _SHARE: lambda value: 0 <= value <= 1,
     _BELOW_ONE: lambda value: 0 <= value < 1,
     "8 or more": lambda value: value >= 8,
+    "1 to 100": lambda value: 1 <= value <= 100,
 }
 
 _RANGES: dict[str, str] = {
@@ -59,6 +61,8 @@ _RANGES: dict[str, str] = {
     "train.checkpoint_every": _POSITIVE,
     "train.log_every": _AT_LEAST_ONE,
     "train.data_workers": _NOT_NEGATIVE,
+    "decontamination.ngram": "1 to 100",
+    "decontamination.shortest": _AT_LEAST_ONE,
     "planted.world_seed": _NOT_NEGATIVE,
     "planted.entities": _AT_LEAST_ONE,
     "planted.held_out": _NOT_NEGATIVE,
@@ -96,7 +100,7 @@ def findings(recipe: Recipe, file: str) -> Iterator[Finding]:
 
     parts: tuple[Callable[[Recipe], Iterator[tuple[Any, ...]]], ...] = (
         *(_names, _ranges, _seeds, _model, _training, _budget, ladder, stopping),
-        *(_streams, _arms, _tasks, endpoints),
+        *(_streams, _arms, _tasks, endpoints, decontamination),
     )
     for part in parts:
         for arguments in part(recipe):
@@ -127,6 +131,8 @@ def _names(recipe: Recipe) -> _Found:
     if recipe.data_root != "planted":
         yield from _paths("data_root", recipe.data_root)
     yield from _paths("tokenizer.path", recipe.tokenizer.path)
+    yield from _paths("endpoints.screen", recipe.endpoints.screen)
+    yield from _paths("model.init_from", recipe.model.init_from)
 
 
 def names_a_command_or_address(text: str) -> bool:
@@ -182,8 +188,8 @@ def _seeds(recipe: Recipe) -> _Found:
 
 def _model(recipe: Recipe) -> _Found:
     model = recipe.model
-    if model.heads < 1 or model.width < 1:
-        return
+    if model.heads < 1 or model.width < 1 or model.init_from:
+        return  # with init_from the folder gives what is not stated
     if model.width % model.heads:
         near = max(1, round(model.width / model.heads)) * model.heads
         found = f"{model.width}, with heads {model.heads}"

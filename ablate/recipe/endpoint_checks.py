@@ -38,6 +38,9 @@ def endpoints(recipe: Recipe) -> _Found:
         found = f"no margin for the primary endpoint {stated.primary!r}"
         hint = nearest(stated.primary, stated.margins)
         yield "endpoints.margins", found, "its smallest effect of interest", hint, ("endpoints.primary",)
+    if stated.screen and not stated.screen.endswith(".json"):
+        hint = f"such as results/{recipe.study}_screen/screen.json"
+        yield "endpoints.screen", repr(stated.screen), "the screen.json of an `ablate screen`", hint
 
 
 def _endpoint(key: str, name: str, recipe: Recipe) -> _Found:

@@ -72,7 +72,9 @@ class _Interpolation:
             self.seen.report(key, "an interpolation that grows too long", f"at most {MAX_TEXT} characters")
             return REFUSED
         if isinstance(result, str) and MASK in result and not _admits_data_root(key):
-            self.seen.report(key, repr(text), "${data_root} only in paths of streams, tasks and tokenizer")
+            self.seen.report(
+                key, repr(text), "${data_root} only in paths of streams, tasks, tokenizer and model"
+            )
             return REFUSED
         return result
 
@@ -112,7 +114,7 @@ def _schema_default(name: str) -> Any:
 
 
 def _admits_data_root(key: str) -> bool:
-    pattern = r"streams\.[^.]+\.(?:paths|encoder|also)\..+|tasks\..+|tokenizer\.path"
+    pattern = r"streams\.[^.]+\.(?:paths|encoder|also)\..+|tasks\..+|tokenizer\.path|model\.init_from"
     return re.fullmatch(pattern, key, re.DOTALL) is not None
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from ablate.recipe.checks import findings
 from ablate.recipe.errors import RecipeError, Report
+from ablate.recipe.initial import as_written, digested, written
 from ablate.recipe.interpolation import DATA_ROOT, interpolated, mapped
 from ablate.recipe.layers import merge, read_chain, read_override, read_text
-from ablate.recipe.schema import Recipe
+from ablate.recipe.schema import DecontaminationConfig, Recipe
 from ablate.recipe.typed import complete, typed_fields
 from ablate.recipe.yaml_source import dumped
 
@@ -38,7 +39,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         merge(raw, read_override(override, seen), "")
     raw = interpolated(raw, seen)
     recipe: Recipe = Recipe(**typed_fields(Recipe, raw, "", seen))
-    recipe = complete(recipe, seen)
+    recipe = complete(as_written(recipe, raw), seen)
     for finding in findings(recipe, seen.file):
         if all(seen.trusts(key) for key in (finding.problem.key, *finding.reads)):
             where = seen.origin(finding.problem.key)
@@ -50,27 +51,43 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """``recipe`` as YAML, every default written out; loading it gives the same digest."""
-    return dumped(dataclasses.asdict(recipe))
+    content = _content(recipe)
+    content["model"] = written(recipe.model)
+    return dumped(content)
 
 
 def recipe_digest(recipe: Recipe) -> str:
     """BLAKE2b of the recipe's canonical JSON, 32 hexadecimal digits.
 
     ``recipe`` is as `load_recipe` returned it. Where the data lie (`data_root`) does not enter, nor
-    does the order of keys, except the order of the streams, which decides the order of the rows.
+    does the order of keys, except the order of the streams, which decides the order of the rows; nor the
+    shapes of a model that its `init_from` folder gives.
     """
-    content = dataclasses.asdict(recipe)
+    content = _content(recipe)
+    content["model"] = digested(recipe.model)
     del content["data_root"]
+    if not recipe.endpoints.screen:
+        del content["endpoints"]["screen"]
     content["streams"] = list(content["streams"].items())
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def _content(recipe: Recipe) -> dict[str, Any]:
+    """``recipe`` as plain values; `decontamination` is left out where it is the default, for plans were
+    locked and studies published before there was such a block."""
+    content = dataclasses.asdict(recipe)
+    if recipe.decontamination == DecontaminationConfig():
+        del content["decontamination"]
+    return content
+
+
 def resolve_paths(recipe: Recipe, data_root: Path) -> Recipe:
     """``recipe`` with ``${data_root}`` replaced, in every place that `load_recipe` admits it.
 
-    These are the streams' paths and encoder settings, the tokenizer's path, and all text under tasks.
-    A relative ``data_root`` is relative to the current directory. Where the result is a glob (`paths`),
+    These are the streams' paths and encoder settings, the paths of the tokenizer and of the model's folder,
+    and all text under tasks.
+    A relative ``data_root`` is relative to the current directory. Where the result is a glob (`...paths`),
     a data root with `[`, `*` or `?` in its name is escaped: only the recipe's own pattern matches.
     """
     root = str(data_root.absolute())
@@ -91,11 +108,14 @@ def resolve_paths(recipe: Recipe, data_root: Path) -> Recipe:
         for name, stream in recipe.streams.items()
     }
     tasks = {
-        name: {key: globs(value) if key == "paths" else resolved(value) for key, value in settings.items()}
+        name: {
+            key: globs(value) if key.endswith("paths") else resolved(value) for key, value in settings.items()
+        }
         for name, settings in recipe.tasks.items()
     }
     tokenizer = dataclasses.replace(recipe.tokenizer, path=resolved(recipe.tokenizer.path))
-    return dataclasses.replace(recipe, streams=streams, tasks=tasks, tokenizer=tokenizer)
+    model = dataclasses.replace(recipe.model, init_from=resolved(recipe.model.init_from))
+    return dataclasses.replace(recipe, streams=streams, tasks=tasks, tokenizer=tokenizer, model=model)
 
 
 def header_comment(path: Path) -> str:

@@ -47,6 +47,46 @@ class ModelConfig:
     """Epsilon of every RMSNorm."""
     document_mask: bool = True
     """Whether documents packed into one row are hidden from one another."""
+    init_from: str = ""
+    """A local Hugging Face folder of a Llama-shaped model whose weights every arm and seed starts from. The
+    keys above that shape the model may be left out: the folder gives them, and contradicting it is an error.
+    `context_length` stays the recipe's, at most as many positions as the folder states; left out, it is
+    its default or what the folder states, whichever is less. The tokenizer is the folder's unless
+    `tokenizer.path` is given."""
+
+
+@dataclass(frozen=True)
+class WrittenModel(ModelConfig):
+    """A model with `init_from`, as it was written: `ablate.recipe.load` makes it, no recipe names it."""
+
+    stated: tuple[str, ...] = ()
+    """Keys that the recipe states; the folder speaks for the others."""
+
+
+@dataclass(frozen=True)
+class RotaryScaling:
+    """How rotary frequencies are lowered for longer contexts; see `ablate.model.rotary`."""
+
+    kind: Literal["linear", "llama3"]
+    factor: float
+    """What frequencies are divided by."""
+    low_frequency_factor: float = 1.0
+    """`llama3`: wavelengths above `original_positions` over this are scaled in full."""
+    high_frequency_factor: float = 4.0
+    """`llama3`: wavelengths below `original_positions` over this are left as they are."""
+    original_positions: int = 8192
+    """`llama3`: positions of the first training."""
+
+
+@dataclass(frozen=True)
+class PretrainedModel(ModelConfig):
+    """A model with the shapes of its `init_from` folder: `ablate.materials` makes it, no recipe names it."""
+
+    vocabulary: int = 0
+    """Rows of the embedding; at least the ids of the tokenizer."""
+    scaling: RotaryScaling | None = None
+    weights: str = ""
+    """Digest of the folder's weights, by content."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +229,9 @@ class EndpointsConfig:
     differences: dict[str, list[str]] = field(default_factory=dict)
     """Name to two endpoints: `difference/<name>` is an endpoint too, the first less the second, so that its
     contrast between two arms is the difference in differences."""
+    screen: str = ""
+    """The `screen.json` that `ablate screen` wrote for this recipe: endpoints that did not pass it confirm
+    nothing, whatever margin they have."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +247,21 @@ class StoppingConfig:
     spending: Spending = "obrien_fleming"
     """`group_sequential`: how the error is spent over the looks (Lan and DeMets 1983): little early, or
     about the same at every look (`pocock`)."""
+
+
+@dataclass(frozen=True)
+class DecontaminationConfig:
+    """Words that training text shares with test items (`ablate.data.overlap`)."""
+
+    count: bool = True
+    """Whether overlap is looked for; what is found stands in every record and under the table."""
+    ngram: int = 13
+    """Words in a row that make an overlap (GPT-3: 13, Brown et al. 2020, appendix C; PaLM: 8)."""
+    shortest: int = 5
+    """An item with fewer than `ngram` words overlaps if all of it occurs in a row; one with fewer than this
+    many is counted as too short to tell."""
+    remove: bool = False
+    """Whether documents and captions that overlap are taken out of the training data, in every arm alike."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +289,7 @@ class Recipe:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
     note: str = ""
     """Printed under the table, for instance what the study cannot show at its size."""
     ladder: list[float] = field(default_factory=list)

@@ -69,7 +69,7 @@ def _timed_as(plan: Plan) -> str:
 def _flops_per_second(materials: Materials, plan: Plan) -> float:
     recipe = materials.recipe
     device = torch.device(device_type())
-    model = build_model(recipe, plan.arm, materials.tokenizer.vocabulary, recipe.seeds[0]).to(device)
+    model = build_model(recipe, plan.arm, materials.vocabulary, recipe.seeds[0]).to(device)
     mixture = build_mixture(materials, plan.arm, recipe.seeds[0])
     attach_zeros(model, mixture, media_loss=plan.arm.media_loss > 0)
     batch = to_device(mixture.step(0).microbatches[0], device)

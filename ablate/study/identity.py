@@ -12,7 +12,7 @@ from ablate.budget.plan import Plan
 from ablate.data.content import hash_file
 from ablate.materials import Materials, build_columns
 from ablate.model.transformer import mlp_width
-from ablate.recipe.schema import without_media
+from ablate.recipe.schema import ModelConfig, without_media
 from ablate.train.device import device_type, is_compiled, precision
 from encoders.base import weights_file
 
@@ -39,8 +39,7 @@ def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
     }
     streams = {name: dataclasses.asdict(recipe.streams[name]) for name in arm.mixture}
     return {
-        "model": dataclasses.asdict(recipe.model)
-        | {"kv_heads": recipe.model.kv_heads or recipe.model.heads, "mlp_width": mlp_width(recipe.model)},
+        "model": _model(recipe.model),
         "train": {key: value for key, value in train.items() if key not in _WITHOUT_EFFECT},
         "streams": {
             name: {key: _by_content(value) for key, value in stream.items() if key in _STREAM_SETTINGS}
@@ -53,6 +52,14 @@ def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
         "media_loss": arm.media_loss,
         "control": arm.control,
     }
+
+
+def _model(config: ModelConfig) -> dict[str, Any]:
+    """The shapes of the backbone and, where it starts from a folder, the digest of its weights: not where it
+    lies."""
+    settings = dataclasses.asdict(config)
+    del settings["init_from"]
+    return settings | {"kv_heads": config.kv_heads or config.heads, "mlp_width": mlp_width(config)}
 
 
 def _by_content(settings: Any) -> Any:

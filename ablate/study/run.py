@@ -17,13 +17,17 @@ from ablate.materials import Materials, build_mixture, prepare
 from ablate.model.build import build_encoders, build_model
 from ablate.model.features import attach_features
 from ablate.model.huggingface import load_backbone, save_checkpoint
+from ablate.model.pretrained import initial_notes
 from ablate.model.transformer import Transformer, weights_digest
+from ablate.model.tree import TreeForward
 from ablate.recipe.load import recipe_digest
 from ablate.recipe.schema import Recipe
 from ablate.record import Pairing, RunRecord, Score, write_record
 from ablate.study.identity import resolved_arm, run_identity, used_digests
 from ablate.study.provenance import provenance
 from ablate.study.store import Store, StoreError, disk_errors
+from ablate.study.trainable import TrainableText
+from ablate.tasks.packing import TokenTree
 from ablate.train.account import Account
 from ablate.train.callbacks import Progress
 from ablate.train.device import device_type
@@ -32,6 +36,9 @@ from encoders.base import Encoder
 
 SCORING_ROWS = 64
 """Sequences scored at a time; scores do not depend on it."""
+
+TREE_NODES = {"cpu": 1024, "cuda": 16384}
+"""Positions computed at a time: enough for efficient products, on a CPU few enough for its caches."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,26 @@ class TextOnly:
         self.backbone = backbone.to(device_type()).float().eval()
         self.context_length = backbone.context_length
         self.vocabulary = backbone.vocabulary
+        self.tree_nodes = TREE_NODES[device_type()]
+        self._tree = TreeForward(self.backbone)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.backbone(tokens.to(device_type()))
         return logits
+
+    def trainable_copy(self) -> TrainableText:
+        """A copy of the backbone for a task to fine-tune; this model keeps its weights."""
+        return TrainableText(self.backbone)
+
+    def tree_states(self, tree: TokenTree) -> Tensor:
+        """Final hidden states float32[n, width] of the nodes of ``tree``."""
+        device = device_type()
+        paths, own = ([tensor.to(device) for tensor in group] for group in (tree.paths, tree.own))
+        return self._tree.states(tree.tokens.to(device), tree.depth.to(device), paths, own)
+
+    def tree_logits(self, states: Tensor) -> Tensor:
+        """Logits float32[m, vocabulary] of ``states`` float32[m, width]."""
+        return self._tree.logits(states)
 
 
 def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRecord:
@@ -85,13 +108,14 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
                 record = _train_and_score(job, materials, plan, identity, folder, report)
             elif not is_scored(record, materials):
                 record = _score_again(record, materials, plan, folder)
-    return relabel(record, job.recipe, plan)
+    return relabel(record, job.recipe, plan, materials)
 
 
-def relabel(record: RunRecord, recipe: Recipe, plan: Plan) -> RunRecord:
-    """The record under this study's names and charges.
+def relabel(record: RunRecord, recipe: Recipe, plan: Plan, materials: Materials) -> RunRecord:
+    """The record under this study's names and charges, with what its streams share with test items.
 
-    A control's run of one identity is charged as whichever arm it mirrors in the study at hand.
+    A control's run of one identity is charged as whichever arm it mirrors in the study at hand. How overlap
+    is counted is no part of the identity, so the store holds none.
     """
     per_step = sum(plan.flops_per_step.values())
     charged = plan.flops(record.spent.steps)
@@ -105,6 +129,7 @@ def relabel(record: RunRecord, recipe: Recipe, plan: Plan) -> RunRecord:
         planned=plan.ledger,
         spent=dataclasses.replace(record.spent, flops=charged),
         curve=[dataclasses.replace(point, flops=once + point.step * per_step) for point in record.curve],
+        notes=[*record.notes, *materials.overlaps.notes(plan.arm.mixture)],
     )
 
 
@@ -117,12 +142,13 @@ def is_scored(record: RunRecord, materials: Materials) -> bool:
 def _score_again(record: RunRecord, materials: Materials, plan: Plan, folder: Path) -> RunRecord:
     """Score a finished run on other tasks, from its checkpoint: nothing is trained."""
     recipe = materials.recipe
-    backbone = load_backbone(recipe.model, materials.tokenizer.vocabulary, folder / "model")
+    backbone = load_backbone(recipe.model, materials.vocabulary, folder / "model")
     scores, items, notes = score(backbone, materials)
     items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
     data = {name: digest for name, digest in record.data_digests.items() if not name.startswith("task/")}
     data |= _task_digests(materials)
-    notes = [*pretraining_notes(build_encoders(recipe, plan.arm, record.seed)), *notes]
+    encoders = build_encoders(recipe, plan.arm, record.seed)
+    notes = [*initial_notes(recipe.model), *pretraining_notes(encoders), *notes]
     origin = {**record.provenance, "scored_at_commit": provenance()["commit"]}
     record = dataclasses.replace(record, scores=scores, data_digests=data, notes=notes, provenance=origin)
     write_record(record, folder / "record.json")
@@ -142,7 +168,7 @@ def _train_and_score(
     report: Callable[[Progress], None] | None,
 ) -> RunRecord:
     recipe = materials.recipe
-    model = build_model(recipe, plan.arm, materials.tokenizer.vocabulary, job.seed)
+    model = build_model(recipe, plan.arm, materials.vocabulary, job.seed)
     initial = weights_digest(model.backbone)
     mixture = build_mixture(materials, plan.arm, job.seed)
     attach_features(model.to(device_type()), mixture, job.cache, media_loss=plan.arm.media_loss > 0)
@@ -161,7 +187,7 @@ def _train_and_score(
     scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
-    notes = [*pretraining_notes(model.encoders), *notes]
+    notes = [*initial_notes(recipe.model), *pretraining_notes(model.encoders), *notes]
     digests = (initial, weights_digest(model.backbone))
     record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
     write_record(record, folder / "record.json")
@@ -189,7 +215,10 @@ def score(backbone: Transformer, materials: Materials) -> tuple[dict[str, Score]
         scores.update(result.scores)
         frames.append(result.items)
         notes.extend(result.notes)
-    return scores, pd.concat(frames, ignore_index=True), notes
+    items = pd.concat(frames, ignore_index=True)
+    if "cluster" in items:
+        items["cluster"] = items["cluster"].fillna("")
+    return scores, items, notes
 
 
 def _spent(plan: Plan, account: Account) -> Ledger:

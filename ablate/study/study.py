@@ -1,5 +1,6 @@
 """A study: all runs of a recipe, trained where they are missing, and its folder of results."""
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ablate.study.identity import run_identity
 from ablate.study.pool import Event, Failed, Finished, run_pool
 from ablate.study.provenance import provenance
 from ablate.study.run import Job, is_scored, relabel
+from ablate.study.screened import read_exclusions
 from ablate.study.store import Store, disk_errors, run_name
 
 
@@ -41,16 +43,32 @@ class Prepared:
     plans: list[Plan]
     finished: list[RunRecord]
     jobs: list[Job]
+    header: StudyHeader
 
 
 def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
     """Index the data, plan every arm, and look up the runs that have ended.
 
     Jobs come seed by seed, so that pairs are complete as early as they can be.
+
+    Raises:
+        StudyError: the recipe names a screen that cannot be read, is of something else, or that its primary
+            endpoint did not pass.
     """
     materials = prepare(recipe, places.cache)
     refuse_undecodable(materials)
     plans = plan_study(materials)
+    return look_up(recipe, materials, plans, places, threads, planned_header(recipe, materials, plans))
+
+
+def look_up(
+    recipe: Recipe, materials: Materials, plans: list[Plan], places: Places, threads: int, header: StudyHeader
+) -> Prepared:
+    """Which runs of ``plans`` have ended, and which are to be trained.
+
+    Raises:
+        RecordError: there is a record that cannot be read.
+    """
     store = Store(places.store)
     finished: list[RunRecord] = []
     jobs: list[Job] = []
@@ -59,14 +77,27 @@ def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
             identity = run_identity(materials, plan, seed)
             record = store.record(identity)
             if record is not None and is_scored(record, materials):
-                finished.append(relabel(record, recipe, plan))
+                finished.append(relabel(record, recipe, plan, materials))
             else:
                 jobs.append(Job(recipe, plan.arm.name, seed, places.store, places.cache, threads, identity))
-    return Prepared(recipe, materials, plans, finished, jobs)
+    return Prepared(recipe, materials, plans, finished, jobs, header)
+
+
+def planned_header(recipe: Recipe, materials: Materials, plans: list[Plan]) -> StudyHeader:
+    """What the report must know beyond the records, with what the recipe's screen excludes.
+
+    Raises:
+        StudyError: see `prepare_study`.
+    """
+    header = header_of(recipe, plans)
+    if not recipe.endpoints.screen:
+        return header
+    screen, excluded = read_exclusions(recipe, materials, plans)
+    return dataclasses.replace(header, screen=screen, screened=excluded)
 
 
 def header_of(recipe: Recipe, plans: list[Plan]) -> StudyHeader:
-    """What the report must know beyond the records."""
+    """What the recipe and its plans say of a study; see `planned_header` for what its screen says."""
     controls = {
         name: [plan.arm.name for plan in plans if plan.arm.mirrors == name]
         for name, arm in recipe.arms.items()
@@ -93,7 +124,7 @@ def header_of(recipe: Recipe, plans: list[Plan]) -> StudyHeader:
     )
 
 
-def lock_study(recipe: Recipe, plans: list[Plan], results: Path) -> str:
+def lock_study(header: StudyHeader, results: Path) -> str:
     """Lock the plan of a study into its folder of results; what was done, in words.
 
     Raises:
@@ -101,7 +132,7 @@ def lock_study(recipe: Recipe, plans: list[Plan], results: Path) -> str:
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with disk_errors(results):
-        new = lock_plan(header_of(recipe, plans), results, now=now, commit=provenance()["commit"])
+        new = lock_plan(header, results, now=now, commit=provenance()["commit"])
     return f"{'Locked' if new else 'Locked already'}: {results / LOCK_FILE}"
 
 
@@ -120,7 +151,7 @@ def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Eve
     store = Store(places.store)
     failures: list[Failed] = []
     with disk_errors(places.results):
-        write_header(header_of(prepared.recipe, prepared.plans), places.results)
+        write_header(prepared.header, places.results)
         for record in prepared.finished:
             store.publish(record, places.results)
         _set_aside(places.results, {run_name(record) for record in prepared.finished})

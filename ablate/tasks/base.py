@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ablate.record import Score
 from ablate.tasks.errors import TaskError
+from ablate.tasks.packing import TokenTree
 
 ITEM_COLUMNS = ["task", "subset", "item", "metric", "value"]
 """Columns of item-level scores; `subset` is empty where a task has none."""
@@ -62,6 +63,24 @@ class TrainableModel(LogitModel, Protocol):
 
     def trainable_copy(self) -> TrainableBackbone:
         """A new copy of the backbone; training it leaves the model as it is."""
+        ...
+
+
+@runtime_checkable
+class TreeModel(LogitModel, Protocol):
+    """A model that reads a tree of tokens at once: `ablate.tasks.likelihood` asks it instead of `__call__`."""
+
+    @property
+    def tree_nodes(self) -> int:
+        """Nodes of a tree that the model computes best."""
+        ...
+
+    def tree_states(self, tree: TokenTree) -> Tensor:
+        """What `tree_logits` needs of each node: float32[n, width], on any device."""
+        ...
+
+    def tree_logits(self, states: Tensor) -> Tensor:
+        """Logits float32[m, vocabulary] of the token after each of the nodes of ``states`` float32[m, width]."""
         ...
 
 
@@ -116,6 +135,15 @@ class Task(ABC):
     """Raised whenever the same items and model would be scored differently."""
     metrics: ClassVar[dict[str, MetricInfo]]
     """Metric to its meaning; the first is the one to report if there is room for one."""
+    prompt: ClassVar[str] = ""
+    """What the model reads and what is scored, in one line: `"context" + "continuation"`, where braces hold
+    the source's fields."""
+    source: ClassVar[str] = ""
+    """Where to get the data, as text: nothing is fetched."""
+    clusters: ClassVar[str] = ""
+    """What items that are resampled together have in common; empty where each stands for itself."""
+    chance_level: ClassVar[str] = ""
+    """What a model that knows nothing scores."""
 
     name: str
     """What the recipe calls the task."""
