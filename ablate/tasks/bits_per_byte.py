@@ -86,6 +86,9 @@ class BitsPerByte(Task):
     Config = BitsPerByteConfig
     kind = "bits_per_byte"
     version = 1
+    prompt = '"" + "{text}", in windows of the context length at half stride'
+    source = "files of one's own, held out of training"
+    chance_level = "log2(vocabulary) bits a token"
     metrics = {  # noqa: RUF012
         "bits_per_byte": MetricInfo(
             False, "bits per UTF-8 byte", "negative log2-likelihood of all documents over their bytes"

@@ -10,9 +10,9 @@ as the context alone has. BOS stands before the context.
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import exp, fsum, log, log2
+from math import fsum, log, log2
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
 
@@ -31,13 +31,13 @@ from ablate.tasks.base import (
     mean_scores,
     ratio_scores,
 )
+from ablate.tasks.choice_items import Choice, ChoiceItem, checked
+from ablate.tasks.choice_scores import BITS_PER_BYTE, CHOICE_METRICS, SHARES, score_choices
 from ablate.tasks.errors import TaskError
 from ablate.tasks.json_lines import Line, read_json_lines
 from ablate.tasks.likelihood import (
     Request,
     continuation_log_likelihoods,
-    is_uniform,
-    tied,
     truncate_contexts,
 )
 from ablate.tasks.words import (
@@ -50,9 +50,8 @@ from ablate.tasks.words import (
     read_word_lists,
 )
 
-BITS_PER_BYTE = "bits_per_byte"
-SHARES = ("accuracy", "accuracy_per_byte", "probability")
-"""Metrics of which a model that knows nothing scores one over the number of choices."""
+_T = TypeVar("_T")
+
 SHOT_SEPARATOR = "\n\n"
 """What stands between worked examples, as in lm-evaluation-harness."""
 
@@ -83,51 +82,6 @@ class ChoiceConfig:
             raise TaskError("shot_paths is given, and shots is 0; say how many examples to show")
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One alternative."""
-
-    context: str
-    """What stands before; empty for nothing but BOS."""
-    continuation: str
-    """What is scored, with the delimiter that opens it."""
-    text: str
-    """What the choice says, whose UTF-8 bytes its bits and its length are counted in."""
-
-
-@dataclass(frozen=True)
-class ChoiceItem:
-    """One item."""
-
-    id: str
-    where: str
-    """File and line, for messages."""
-    choices: tuple[Choice, ...]
-    label: int
-    """Index of the right choice, from 0."""
-    subset: str = ""
-    """Part of the task that the item is also averaged in; empty where there are none."""
-    cluster: str = ""
-    """Items of one cluster are resampled together; empty for a cluster of its own."""
-    group: str = ""
-    """One of the task's `groups`, in which its metrics are averaged too, as `metric.<group>`."""
-
-    @property
-    def question(self) -> str:
-        """The text that word lists are looked up in: the common context, or else the right choice."""
-        first = self.choices[0].context
-        same = all(choice.context == first for choice in self.choices)
-        return first if same and first.strip() else self.text(self.label)
-
-    def text(self, index: int) -> str:
-        """An alternative as it is read, context and continuation."""
-        return (self.choices[index].context + self.choices[index].continuation).strip()
-
-    @property
-    def right(self) -> Choice:
-        return self.choices[self.label]
-
-
 class ChoiceTask(Task):
     """Does the model find the right one of several alternatives the likeliest?
 
@@ -135,22 +89,12 @@ class ChoiceTask(Task):
     """
 
     Config = ChoiceConfig
-    metrics: ClassVar[dict[str, MetricInfo]] = {
-        "accuracy": MetricInfo(
-            True,
-            "share of items",
-            "the right choice has the largest summed log-probability; a tie of k at the top counts 1/k",
-        ),
-        "accuracy_per_byte": MetricInfo(
-            True, "share of items", "the same, each sum divided by the UTF-8 bytes of its choice"
-        ),
-        "probability": MetricInfo(
-            True, "probability", "softmax over the choices' summed log-probabilities, at the right choice"
-        ),
-        BITS_PER_BYTE: MetricInfo(
-            False, "bits per UTF-8 byte", "negative log2-likelihood of all right choices over their bytes"
-        ),
-    }
+    metrics: ClassVar[dict[str, MetricInfo]] = CHOICE_METRICS
+    chance_level = "1 / number of choices; bits_per_byte: log2(vocabulary) bits a token"
+    fewest_choices: ClassVar[int] = 2
+    """Fewest choices of an item."""
+    file_settings: ClassVar[tuple[str, ...]] = ("paths", "shot_paths")
+    """Settings that say where files lie: no part of what is asked."""
     word_groups = (BOTH, NEITHER)
     """Endpoints `metric.<group>` beside those of the lists themselves."""
     groups: ClassVar[tuple[str, ...]] = ()
@@ -164,8 +108,8 @@ class ChoiceTask(Task):
         self.items = [items[index] for index in evenly_spaced(len(items), config.limit)]
         self.shots = self._read_shots(cache)
         self.word_group = item_groups(name, self.lists, [item.question for item in self.items])
-        level = fsum(1 / len(item.choices) for item in self.items) / len(self.items)
-        self.chance = {metric: level for metric in self.metrics if metric in SHARES}
+        levels = [self.levels(item) for item in self.items]
+        self.chance = {metric: fsum(level[metric] for level in levels) / len(levels) for metric in levels[0]}
 
     @abstractmethod
     def item(self, line: Line) -> ChoiceItem:
@@ -174,6 +118,20 @@ class ChoiceTask(Task):
         Raises:
             TaskError: a field is missing or refused; names file and line.
         """
+
+    def items_of(self, line: Line) -> Sequence[ChoiceItem]:
+        """The items of one line, where a source puts several on it; errors are those of `item`."""
+        return [self.item(line)]
+
+    def levels(self, item: ChoiceItem) -> dict[str, float]:
+        """Metric to the expected value on ``item`` of a model that knows nothing, where it alone fixes it."""
+        return dict.fromkeys(SHARES, 1 / len(item.choices))
+
+    def values(
+        self, item: ChoiceItem, log_likelihoods: Sequence[float], tokens: Sequence[int], vocabulary: int
+    ) -> dict[str, float]:
+        """Metric to the value of one item; see `score_choices`."""
+        return score_choices(item, log_likelihoods, tokens, vocabulary)
 
     def read(self, paths: Sequence[str], cache: Path) -> list[ChoiceItem]:
         """All items of ``paths``.
@@ -184,11 +142,11 @@ class ChoiceTask(Task):
         found: list[ChoiceItem] = []
         seen: dict[str, str] = {}
         for line in read_json_lines(paths, cache):
-            item = self.item(line)
-            if item.id in seen:
-                raise TaskError(f"{line.where}: id {item.id!r} occurs twice, first at {seen[item.id]}")
-            seen[item.id] = line.where
-            found.append(checked(item))
+            for item in self.items_of(line):
+                if item.id in seen:
+                    raise TaskError(f"{line.where}: id {item.id!r} occurs twice, first at {seen[item.id]}")
+                seen[item.id] = line.where
+                found.append(checked(item, self.fewest_choices))
         if not found:
             found_in = ", ".join(paths) or "paths is empty"
             raise TaskError(f"task {self.name!r} has no items: {found_in}; add items or leave the task out")
@@ -220,9 +178,11 @@ class ChoiceTask(Task):
     @property
     def prefix(self) -> str:
         """The worked examples as they stand before every item; empty without any."""
-        return "".join(
-            shot.right.context + shot.right.continuation + SHOT_SEPARATOR for shot in self.shots
-        ).lstrip()
+        return "".join(self.shown(shot) + SHOT_SEPARATOR for shot in self.shots)
+
+    def shown(self, item: ChoiceItem) -> str:
+        """``item`` as a worked example."""
+        return item.right.context + item.right.continuation
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """(label, text): the item with each of its alternatives."""
@@ -233,7 +193,7 @@ class ChoiceTask(Task):
     @property
     def digest(self) -> str:
         settings = digest_settings(asdict(self.config), self.lists)
-        for key in ("paths", "shot_paths"):
+        for key in self.file_settings:
             del settings[key]
         # An id made of file name and line is no part of what is asked.
         named = bool(getattr(self.config, "id_field", ""))
@@ -244,6 +204,7 @@ class ChoiceTask(Task):
                 item.group,
                 [[choice.context, choice.continuation, choice.text] for choice in item.choices],
                 item.label,
+                *([list(item.shares)] if item.shares else []),
             ]
             for item in self.items
         ]
@@ -269,8 +230,8 @@ class ChoiceTask(Task):
         see `Task.check`. A context that is too long is no fault: it is cut and counted."""
         truncate_contexts(self.requests(tokenizer), context_length)
 
-    def requests(self, tokenizer: Tokenizer) -> list[Request]:
-        """One request per alternative, in the items' order.
+    def requests(self, tokenizer: Tokenizer, items: Sequence[ChoiceItem] | None = None) -> list[Request]:
+        """One request per alternative, in the order of ``items``: those that are scored, if left out.
 
         Raises:
             TaskError: the tokenizer merges a choice into its context, so that nothing is left to score.
@@ -278,7 +239,7 @@ class ChoiceTask(Task):
         prefix = self.prefix
         pairs = [
             (item, prefix + choice.context, choice.continuation)
-            for item in self.items
+            for item in (self.items if items is None else items)
             for choice in item.choices
         ]
         heads = list(dict.fromkeys(context.rstrip() for _, context, _ in pairs))
@@ -299,34 +260,63 @@ class ChoiceTask(Task):
         """Score every item; see `Task.score`."""
         requests, cut = truncate_contexts(self.requests(tokenizer), model.context_length)
         found = continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows)
-        sums, tokens = [], []
-        start = 0
-        for item in self.items:
-            stop = start + len(item.choices)
-            sums.append(found[start:stop])
-            tokens.append([len(request.continuation) for request in requests[start:stop]])
-            start = stop
-        scores, frame = self._aggregate(sums, tokens, model.vocabulary)
+        sums = self.by_item(found)
+        tokens = self.by_item([len(request.continuation) for request in requests])
+        rows = [
+            self.values(item, own, counts, model.vocabulary)
+            for item, own, counts in zip(self.items, sums, tokens, strict=True)
+        ]
+        for row, more in zip(rows, self.more_values(model, tokenizer, batch_rows, sums), strict=True):
+            row |= more
+        levels = [self.levels(item) for item in self.items]
+        scores, frame = self._aggregate(rows, levels, sums, tokens, model.vocabulary)
         notes = self._notes(cut, len(requests), model.context_length)
         notes += length_notes(self.name, tokens, [item.label for item in self.items])
         return TaskResult(scores, frame, notes)
 
+    def more_values(
+        self,
+        model: LogitModel,
+        tokenizer: Tokenizer,
+        batch_rows: int,
+        sums: Sequence[Sequence[float]],
+    ) -> Sequence[dict[str, float]]:
+        """Metric to value of each item, of metrics that need more of the model than `requests` ask.
+
+        Args:
+            sums: log-likelihood in nats of each choice of each item.
+        """
+        return [{} for _ in self.items]
+
+    def by_item(self, found: Sequence[_T]) -> list[list[_T]]:
+        """What was found for each of `requests`, parted by item."""
+        rest = iter(found)
+        return [[next(rest) for _ in item.choices] for item in self.items]
+
     def _aggregate(
-        self, sums: Sequence[Sequence[float]], tokens: Sequence[Sequence[int]], vocabulary: int
+        self,
+        rows: Sequence[Mapping[str, float]],
+        levels: Sequence[Mapping[str, float]],
+        sums: Sequence[Sequence[float]],
+        tokens: Sequence[Sequence[int]],
+        vocabulary: int,
     ) -> tuple[dict[str, Score], pd.DataFrame]:
-        """Scores over all items, each subset and each group, and the item-level frame."""
-        rows = [
-            score_choices(item, own, counts, vocabulary)
-            for item, own, counts in zip(self.items, sums, tokens, strict=True)
-        ]
+        """Scores over all items, each subset and each group, and the item-level frame.
+
+        Args:
+            rows: metric to value of each item, of the metrics that are means over items.
+            levels: metric to chance level of each item.
+            sums: log-likelihood in nats of each choice of each item.
+            tokens: number of tokens of each choice of each item.
+        """
         right = [item.label for item in self.items]
         bits = [-own[label] / log(2) for own, label in zip(sums, right, strict=True)]
         uniform = [counts[label] * log2(vocabulary) for counts, label in zip(tokens, right, strict=True)]
-        parts = [self._part(range(len(rows)), "", rows, bits, uniform)]
+        parts = [self._part(range(len(rows)), "", rows, levels, bits, uniform)]
         for groups in self._partitions():
             for group in sorted(set(groups) - {""}):
                 members = [index for index, own in enumerate(groups) if own == group]
-                parts.append(self._part(members, f".{group}", rows, bits, uniform))
+                parts.append(self._part(members, f".{group}", rows, levels, bits, uniform))
         found = {name: score for scores, _ in parts for name, score in scores.items()}
         frame = pd.concat([frame for _, frame in parts], ignore_index=True)
         # Groups are not scored by subset: those would be too many and too small.
@@ -337,6 +327,7 @@ class ChoiceTask(Task):
         members: Sequence[int],
         suffix: str,
         rows: Sequence[Mapping[str, float]],
+        levels: Sequence[Mapping[str, float]],
         bits: Sequence[float],
         uniform: Sequence[float],
     ) -> tuple[dict[str, Score], pd.DataFrame]:
@@ -344,11 +335,10 @@ class ChoiceTask(Task):
         items = [self.items[index] for index in members]
         ids, subsets = [item.id for item in items], [item.subset for item in items]
         clusters = [item.cluster for item in items]
-        level = [1 / len(item.choices) for item in items]
         means = {metric: info for metric, info in self.metrics.items() if metric != BITS_PER_BYTE}
         values = {metric + suffix: [rows[index][metric] for index in members] for metric in means}
         infos = {metric + suffix: info for metric, info in means.items()}
-        chance = {metric + suffix: level for metric in means if metric in self.chance}
+        chance = {metric + suffix: [levels[index][metric] for index in members] for metric in levels[0]}
         scores, frame = mean_scores(self.name, infos, subsets, ids, values, chance, clusters)
         ratio, bits_frame = ratio_scores(
             self.name,
@@ -370,7 +360,7 @@ class ChoiceTask(Task):
                 "positions"
             )
         # BLiMP has some (principle_A_case_2); dropping them would make the task another one.
-        if equal := sum(len(set(item.choices)) == 1 for item in self.items):
+        if equal := sum(len(item.choices) > 1 == len(set(item.choices)) for item in self.items):
             notes.append(
                 f"{self.name}: {equal} of {len(self.items)} items have equal alternatives, always a tie"
             )
@@ -382,54 +372,3 @@ class ChoiceTask(Task):
 def _content(item: ChoiceItem) -> tuple[tuple[Choice, ...], int]:
     """What is asked, wherever the item stands."""
     return item.choices, item.label
-
-
-def checked(item: ChoiceItem) -> ChoiceItem:
-    """``item``, if it can be scored.
-
-    Raises:
-        TaskError: there are fewer than two choices, one is empty, or the label is none of them.
-    """
-    if len(item.choices) < 2:
-        raise TaskError(f"{item.where}: {len(item.choices)} choices; an item has two or more")
-    for index, choice in enumerate(item.choices):
-        if not choice.continuation.strip() or not choice.text.strip():
-            raise TaskError(f"{item.where}: choice {index} is empty")
-    if not 0 <= item.label < len(item.choices):
-        raise TaskError(
-            f"{item.where}: the label is {item.label}, but there are {len(item.choices)} choices "
-            f"(0 to {len(item.choices) - 1})"
-        )
-    return item
-
-
-def score_choices(
-    item: ChoiceItem, log_likelihoods: Sequence[float], tokens: Sequence[int], vocabulary: int
-) -> dict[str, float]:
-    """Metric to the value of one item, of those that are means over items.
-
-    Args:
-        log_likelihoods: summed log-probability of each choice, in nats.
-        tokens: number of tokens of each choice.
-    """
-    sums = list(log_likelihoods)
-    if is_uniform(sums, tokens, vocabulary):
-        sums = [0.0] * len(sums)
-    sizes = [len(choice.text.encode("utf-8")) for choice in item.choices]
-    per_byte = [value / size for value, size in zip(sums, sizes, strict=True)]
-    top = max(sums)
-    weights = [exp(value - top) for value in sums]
-    others = [value for index, value in enumerate(log_likelihoods) if index != item.label]
-    return {
-        "accuracy": share_of_top(sums, item.label),
-        "accuracy_per_byte": share_of_top(per_byte, item.label),
-        "probability": weights[item.label] / fsum(weights),
-        "margin": log_likelihoods[item.label] - max(others),
-    }
-
-
-def share_of_top(values: Sequence[float], label: int) -> float:
-    """1/k where ``label`` is one of k alternatives tied at the top, else 0."""
-    top = max(values)
-    at_top = [tied(value, top) for value in values]
-    return 1 / sum(at_top) if at_top[label] else 0.0

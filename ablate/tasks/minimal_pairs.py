@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ablate.tasks.base import MetricInfo, check_subset
-from ablate.tasks.choices import Choice, ChoiceConfig, ChoiceItem, ChoiceTask
+from ablate.tasks.choice_items import Choice, ChoiceItem
+from ablate.tasks.choices import ChoiceConfig, ChoiceTask
 from ablate.tasks.json_lines import Line
 
 MARGIN = MetricInfo(True, "nats", "log-probability of the right choice less that of the likeliest wrong one")
@@ -33,6 +34,8 @@ class MinimalPairs(ChoiceTask):
     Config = MinimalPairsConfig
     kind = "minimal_pairs"
     version = 2
+    prompt = '"" + "{good}" or "{bad}"'
+    source = "files of one's own: good, bad"
     metrics: ClassVar[dict[str, MetricInfo]] = {
         "accuracy": ChoiceTask.metrics["accuracy"],
         "margin": MARGIN,

@@ -6,7 +6,8 @@ Prompt form: the question, one space, the choice.
 from dataclasses import dataclass
 
 from ablate.tasks.base import check_subset
-from ablate.tasks.choices import Choice, ChoiceConfig, ChoiceItem, ChoiceTask
+from ablate.tasks.choice_items import Choice, ChoiceItem
+from ablate.tasks.choices import ChoiceConfig, ChoiceTask
 from ablate.tasks.json_lines import Line
 
 
@@ -34,6 +35,9 @@ class MultipleChoice(ChoiceTask):
     Config = MultipleChoiceConfig
     kind = "multiple_choice"
     version = 2
+    prompt = '"{question}" + " {choice}"'
+    source = "files of one's own: question, choices, label"
+    clusters = "what `cluster_field` names"
 
     def item(self, line: Line) -> ChoiceItem:
         config: MultipleChoiceConfig = self.config

@@ -16,8 +16,24 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, str] = {
     "bits_per_byte": "ablate.tasks.bits_per_byte:BitsPerByte",
+    "fine_tune": "ablate.tasks.fine_tune:FineTune",
+    "harness": "ablate.tasks.harness:Harness",
     "minimal_pairs": "ablate.tasks.minimal_pairs:MinimalPairs",
     "multiple_choice": "ablate.tasks.multiple_choice:MultipleChoice",
+    "blimp": "ablate.tasks.benchmarks.blimp:Blimp",
+    "hellaswag": "ablate.tasks.benchmarks.hellaswag:HellaSwag",
+    "arc": "ablate.tasks.benchmarks.answer_key:Arc",
+    "openbookqa": "ablate.tasks.benchmarks.answer_key:OpenBookQA",
+    "commonsense_qa": "ablate.tasks.benchmarks.answer_key:CommonsenseQA",
+    "piqa": "ablate.tasks.benchmarks.piqa:Piqa",
+    "copa": "ablate.tasks.benchmarks.copa:Copa",
+    "winogrande": "ablate.tasks.benchmarks.winogrande:WinoGrande",
+    "sciq": "ablate.tasks.benchmarks.reading:SciQ",
+    "boolq": "ablate.tasks.benchmarks.reading:BoolQ",
+    "lambada": "ablate.tasks.benchmarks.lambada:Lambada",
+    "ewok": "ablate.tasks.benchmarks.ewok:Ewok",
+    "vicomte": "ablate.tasks.benchmarks.vicomte:Vicomte",
+    "coda": "ablate.tasks.benchmarks.coda:Coda",
 }
 """Kind to `module:Class`."""
 

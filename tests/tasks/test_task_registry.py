@@ -57,8 +57,14 @@ def test_configs_go_through_omegaconf() -> None:
     from omegaconf import OmegaConf
 
     for kind in TASKS:
-        merged = OmegaConf.merge(OmegaConf.structured(task_class(kind).Config), {"paths": ["a.jsonl"]})
-        assert OmegaConf.to_object(merged) == task_class(kind).Config(paths=["a.jsonl"])
+        config = task_class(kind).Config
+        needed = {
+            item.name: "piqa" if item.type is str else ["a.jsonl"]
+            for item in dataclasses.fields(config)
+            if item.default is item.default_factory is dataclasses.MISSING
+        }
+        merged = OmegaConf.merge(OmegaConf.structured(config), needed)
+        assert OmegaConf.to_object(merged) == config(**needed)
 
 
 @pytest.mark.parametrize(
