@@ -23,6 +23,10 @@ def power_lines(header: "StudyHeader", aa: Path | None) -> list[str]:
         if endpoint in expected
         else _unknown(header, endpoint, aa)
         for endpoint in header.margins
+        if endpoint not in header.screened
+    ]
+    said += [
+        f"Screened out, in no confirmatory contrast: {name}, {why}." for name, why in header.screened.items()
     ]
     return said if aa is None else said + _other_size(header, aa)
 
@@ -32,7 +36,7 @@ def family_size(header: "StudyHeader") -> int:
     from ablate.stats.samples import comparisons
 
     planned = [one for one in comparisons(header, {}) if one.kind in ("total", "grounding")]
-    return max(1, len(planned) * len(header.margins))
+    return max(1, len(planned) * (len(header.margins) - len(header.screened)))
 
 
 def _unknown(header: "StudyHeader", endpoint: str, aa: Path | None) -> str:

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 def show_report(folder: Path) -> "RenderedStudy":
     """Render the study, write its files, and print verdict and summary."""
+    from ablate.report.load import read_header
     from ablate.report.sentences import verdict_sentences
     from ablate.report.study import render_study
+    from ablate.show_screen import show_screen
     from ablate.study.store import disk_errors
 
+    if read_header(folder).purpose == "screen":
+        return show_screen(folder)
     with disk_errors(folder):
         rendered = render_study(folder)
     out = console()

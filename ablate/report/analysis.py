@@ -1,7 +1,7 @@
 """Everything a report says of a study, as numbers: from records and item scores to judged contrasts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ from ablate.record import RunRecord
 from ablate.report.items import ItemScores, read_items
 from ablate.report.load import StudyHeader, load_records, read_header
 from ablate.report.registration import UNREGISTERED, Registration, log_look, read_registration
+from ablate.report.screen import screen_study, screened_endpoints
 from ablate.stats.bootstrap import crossed_bootstrap
 from ablate.stats.contrasts import Contrast, contrasts
 from ablate.stats.decomposition import Decomposition, decompositions
 from ablate.stats.differences import PREFIX, with_differences
 from ablate.stats.exchange import Equivalent, exchanges
+from ablate.stats.screening import Screened
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Analysis:
     """Endpoint to item scores: the primary endpoint and those with a margin."""
     faults: list[str]
     """What is wrong with the item scores, in words."""
+    screening: list[Screened] = field(default_factory=list)
+    """Every endpoint, where the study is a screen."""
 
 
 def read_study(folder: Path, looked_at: str | None = None) -> Analysis:
@@ -54,7 +58,12 @@ def read_study(folder: Path, looked_at: str | None = None) -> Analysis:
     if (folder / "items").is_dir():
         # A difference has no items of its own: they are those of its parts.
         asked = [name for name in (header.primary, *header.margins) if not name.startswith(PREFIX)]
-        items, faults = read_items(folder, records, asked)
+        read = records
+        if header.purpose == "screen":
+            # The smaller budgets are held against each other, not against chance.
+            asked = screened_endpoints(records, header)
+            read = [record for record in records if record.arm == header.baseline]
+        items, faults = read_items(folder, read, asked)
     return analyse(header, records, read_registration(folder, header, records), items, faults)
 
 
@@ -77,6 +86,7 @@ def analyse(
         registration,
         items or {},
         list(faults),
+        screen_study(records, header, items or {}) if header.purpose == "screen" else [],
     )
 
 

@@ -24,7 +24,7 @@ NO_POOLING = (
 CONDITIONS = ("budget.", "model.", "tokenizer.", "train.", "planted.")
 """Blocks of the recipe that say under which conditions all arms learn."""
 
-INDIFFERENT = (".paths", ".controls", "train.checkpoint_every", "train.loggers", "train.data_workers")
+INDIFFERENT = ("paths", ".controls", "train.checkpoint_every", "train.loggers", "train.data_workers")
 """Endings of keys that change no gain: what paths hold is known by digest."""
 
 

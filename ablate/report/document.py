@@ -29,6 +29,7 @@ from ablate.report.tables import (
     endpoint_places,
     missing_table,
     score_table,
+    screened_out_table,
     skip_table,
 )
 from ablate.report.waterfall import primary_only, waterfall_caption
@@ -163,10 +164,18 @@ def _beside(study: Analysis) -> list[Section | Picture]:
     luck = "Binomial interval of guessing, 95% over all runs shown of an endpoint together (Bonferroni)."
     return [
         Section("precision", "Beside the primary interval", precision_table(confirmatory), PRECISION),
+        Section("screened", "Screened out", screened_out_table(header), _screen_legend(header)),
         Section("exploratory", "Exploratory contrasts", contrast_table(exploratory), loose),
         Section("scores", "Scores", score_table(runs, header, places)),
         Section("chance", "Placebo arms beside chance", chance_table(runs, header, places), luck),
     ]
+
+
+def _screen_legend(header: StudyHeader) -> str:
+    return (
+        f"Endpoints that did not pass the screen before the study (digest {header.screen[:12]}, see ablate "
+        "screen): their contrasts are exploratory, without a verdict, and Holm does not count them."
+    )
 
 
 def _spent(study: Analysis) -> list[Section | Picture]:

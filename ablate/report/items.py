@@ -1,8 +1,9 @@
 """Item scores of a study, read for the bootstrap: per endpoint one row of numbers for every run.
 
-The files are `items/<arm>-seed<k>.parquet` with the columns `task`, `subset`, `item`, `metric`, `value`.
-All runs of a study score the same items, so the four columns that name them are the same bytes in every
-file: they are decoded once for each different content, and only the values of every file.
+The files are `items/<arm>-seed<k>.parquet` with the columns `task`, `subset`, `item`, `metric`, `value`, and
+a column `cluster` where a task states which items hang together. All runs of a study score the same items,
+so the columns that name them are the same bytes in every file: they are decoded once for each different
+content, and only the values of every file.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ablate.record import RunRecord
+from ablate.report.item_clusters import CLUSTER, check_clusters, cluster_numbers, stated_clusters
 
 KEYS = ("task", "subset", "item", "metric")
 """Columns that name a score."""
@@ -27,6 +29,10 @@ RATIOS = {"bits_per_byte": ("bits", "bytes")}
 
 A group of words after a dot goes with all three: `bits_per_byte.concrete` is the sum of `bits.concrete` over
 that of `bytes.concrete`."""
+
+OF_WHOLE_SETS = ("macro_f1", "matthews")
+"""Metrics of a set of items of which no item has a value, so that items are not resampled; what they are
+made of stands among the items."""
 
 AGREEMENT = 1e-9
 """Largest relative difference between a score and what the items give."""
@@ -51,8 +57,8 @@ class ItemScores:
     weights: Array
     """float64[items]: bytes for bits per byte, ones for means."""
     clusters: NDArray[np.int64]
-    """int64[items]: items of one subset share a number; where there is one subset or none, each item has
-    its own."""
+    """int64[items]: items of one cluster share a number: those that the task states, else the subsets. Where
+    that makes one cluster of all items, each item has its own."""
     values: dict[Run, Array]
     """(arm, seed) to float64[items]: bits for bits per byte, the metric itself for means. Runs with a
     fault are left out."""
@@ -66,6 +72,8 @@ class _Layout:
     """(subset, item) of each row."""
     rows: dict[str, Rows]
     """Endpoint or `task/metric` to its rows."""
+    clusters: list[str]
+    """Cluster of each row as the task states it; empty for none, and in files without the column."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,8 @@ def read_items(
 
     A run is left out of an endpoint, and a fault says why, if its file is missing or cannot be read, if
     its items are not those of most runs, if a value is not a finite number, or if the record's score is
-    not what the items give. An endpoint that no record scores is not in the answer.
+    not what the items give. An endpoint that no record scores is not in the answer, nor is one of
+    `OF_WHOLE_SETS`.
 
     Returns:
         Endpoint to scores, and the faults in words.
@@ -116,7 +125,7 @@ def read_items(
     found = {}
     for endpoint in dict.fromkeys(endpoints):
         scored = {run: one for run, one in finished.items() if endpoint in one.scores}
-        if scored:
+        if scored and endpoint.split("/")[1] not in OF_WHOLE_SETS:
             scores = _endpoint_scores(endpoint, scored, groups, faults)
             if scores is not None:
                 found[endpoint] = scores
@@ -184,7 +193,7 @@ def _key_digest(file: pq.ParquetFile, data: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        for name in KEYS:
+        for name in (*KEYS, *([CLUSTER] if CLUSTER in columns else [])):
             chunk = group.column(columns[name])
             start = chunk.dictionary_page_offset or chunk.data_page_offset
             stored = data[start : start + chunk.total_compressed_size]
@@ -214,7 +223,9 @@ def _layout(file: pq.ParquetFile) -> _Layout:
         if subset:
             rows.setdefault(f"{task}/{metric}/{subset}", []).append(place)
     names = list(zip(columns["subset"], columns["item"], strict=True))
-    return _Layout(names, {name: np.array(found, dtype=np.intp) for name, found in rows.items()})
+    return _Layout(
+        names, {name: np.array(found, dtype=np.intp) for name, found in rows.items()}, stated_clusters(file)
+    )
 
 
 def _parts(endpoint: str) -> tuple[str, str | None]:
@@ -233,6 +244,7 @@ def _endpoint_scores(
 ) -> ItemScores | None:
     numerator, weight = _parts(endpoint)
     names: list[tuple[str, str]] = []
+    stated: list[str] = []
     weights: Array | None = None
     values: dict[Run, Array] = {}
     for group in groups:
@@ -242,7 +254,10 @@ def _endpoint_scores(
         runs = [group.runs[place] for place in chosen]
         try:
             order = _ordered(group.layout, numerator, names)
-            names = names or [group.layout.names[row] for row in order]
+            if not names:
+                names = [group.layout.names[row] for row in order]
+                stated = [group.layout.clusters[row] for row in order]
+            check_clusters([group.layout.clusters[row] for row in order], stated)
             below = None if weight is None else group.values[chosen][:, _ordered(group.layout, weight, names)]
         except ValueError as error:
             for run in runs:
@@ -263,7 +278,7 @@ def _endpoint_scores(
     if weights is None or not values:
         return None
     subsets, items = [subset for subset, _ in names], [item for _, item in names]
-    return ItemScores(endpoint, items, subsets, weights, _clusters(subsets), values)
+    return ItemScores(endpoint, items, subsets, weights, cluster_numbers(stated, subsets), values)
 
 
 def _ordered(layout: _Layout, name: str, expected: list[tuple[str, str]]) -> Rows:
@@ -328,16 +343,3 @@ def _reasons(above: Array, below: Array, weights: Array, recorded: list[Any]) ->
 
 def _count_fault(recorded: int, found: int) -> str:
     return "" if recorded == found else f"{found} items, the record says {recorded}"
-
-
-def _clusters(subsets: list[str]) -> NDArray[np.int64]:
-    """Items of one subset share a number where there are two subsets or more."""
-    if len({subset for subset in subsets if subset}) < 2:
-        return np.arange(len(subsets), dtype=np.int64)
-    numbers: dict[str, int] = {}
-    labels = [
-        # An item without a subset stands for itself.
-        numbers.setdefault(subset if subset else f"\0{place}", len(numbers))
-        for place, subset in enumerate(subsets)
-    ]
-    return np.array(labels, dtype=np.int64)

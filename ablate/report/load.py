@@ -22,6 +22,7 @@ HEADER_FORMAT = 1
 HEADER_FILE = "study.json"
 RULES = ("fixed", *STOPPING_RULES)
 MATCHES = ("flops", "text_tokens", "positions")
+PURPOSES = ("contrasts", "screen")
 
 
 class StudyError(ValueError):
@@ -61,6 +62,12 @@ class StudyHeader:
     """Arm to its share of the baseline's budget: the baseline again, in no contrast."""
     differences: dict[str, list[str]] = field(default_factory=dict)
     """Name to two endpoints: `difference/<name>` is the first less the second."""
+    purpose: Literal["contrasts", "screen"] = "contrasts"
+    """`screen`: the baseline and its ladder alone, to see which endpoints arms can be judged by."""
+    screen: str = ""
+    """Digest of the screen that `screened` was read from; empty without one."""
+    screened: dict[str, str] = field(default_factory=dict)
+    """Endpoint with a margin to why it did not pass the screen: it confirms nothing and has no verdict."""
 
 
 def write_header(header: StudyHeader, folder: Path) -> None:
@@ -189,7 +196,7 @@ def _check(header: StudyHeader, path: Path) -> None:
 
 
 def _type_faults(header: StudyHeader) -> list[str]:
-    texts = ["study", "question", "baseline", "primary", "match", "note", "recipe_digest", "recipe"]
+    texts = ["study", "question", "baseline", "primary", "match", "note", "recipe_digest", "recipe", "screen"]
     faults = [f"{key} is not text" for key in texts if not isinstance(getattr(header, key), str)]
     seeds = header.seeds
     if not (isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)):
@@ -207,6 +214,8 @@ def _type_faults(header: StudyHeader) -> list[str]:
     differences = header.differences
     if not (isinstance(differences, dict) and all(_names(p) and len(p) == 2 for p in differences.values())):
         faults.append("differences does not map names to two endpoints each")
+    if not (isinstance(header.screened, dict) and _names(list(header.screened.values()))):
+        faults.append("screened does not map endpoints to reasons")
     return faults
 
 
@@ -248,4 +257,18 @@ def _sense_faults(header: StudyHeader) -> list[str]:
         faults.append("a control mirrors one arm, and the baseline is none")
     if header.ladder.keys() & {header.baseline, *header.controls, *controls}:
         faults.append("a ladder arm is neither the baseline, nor a control, nor has controls")
-    return faults
+    return faults + _screen_faults(header)
+
+
+def _screen_faults(header: StudyHeader) -> list[str]:
+    faults = []
+    if header.purpose not in PURPOSES:
+        faults.append(f"purpose is {header.purpose!r}, allowed: {', '.join(PURPOSES)}")
+    if header.purpose == "screen" and set(header.arms) != {header.baseline, *header.ladder}:
+        faults.append("a screen has other arms than the baseline and its ladder")
+    if header.screened and not header.screen:
+        faults.append("endpoints are screened out by no screen")
+    if header.primary in header.screened:
+        faults.append(f"the primary endpoint {header.primary!r} is screened out")
+    loose = [name for name in header.screened if name not in header.margins]
+    return faults + [f"{name!r} is screened out and has no margin" for name in loose]

@@ -20,8 +20,14 @@ LOCK_FILE = "plan.lock.json"
 LOOKS_FILE = "looks.jsonl"
 LOCK_FORMAT = 1
 
-STATED = ("question", "baseline", "arms", "controls", "primary", "margins", "differences", "match", "ladder")
+STATED = (
+    *("question", "baseline", "arms", "controls", "primary", "margins", "differences", "match", "ladder"),
+    *("screen", "screened"),
+)
 """Fields of the header that have to be what was locked; so have `seeds` and looks, compared on their own."""
+
+_SINCE: dict[str, Any] = {"purpose": "contrasts", "screen": "", "screened": {}}
+"""What a lock says that was written before the header had these fields."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def lock_plan(plan: StudyHeader, folder: Path, *, now: str, commit: str) -> bool
     path = folder / LOCK_FILE
     if path.exists():
         held, _ = _read_lock(path)
-        if held["plan"] == dataclasses.asdict(plan):
+        if _SINCE | held["plan"] == dataclasses.asdict(plan):
             return False
         raise StudyError(
             f"{path}: another plan was locked {held['locked_at']}; a plan is locked once: "
@@ -127,7 +133,7 @@ def read_registration(folder: Path, header: StudyHeader, records: Sequence[RunRe
     held, sound = _read_lock(path)
     locked_at = str(held["locked_at"])
     deviations = [] if sound else [f"{LOCK_FILE} was edited after it was written"]
-    plan = held["plan"]
+    plan = _SINCE | held["plan"]
     deviations += _stated_deviations(plan, header)
     deviations += _seed_deviations(plan, header)
     deviations += _recipe_deviations(str(plan.get("recipe", "")), header.recipe)

@@ -22,8 +22,11 @@ from ablate.report.load import StudyHeader, load_records, read_header
 from ablate.report.markdown import markdown
 from ablate.report.page import page
 from ablate.report.page_items import item_table
+from ablate.report.screen import SCREEN_FILE, screen_text
+from ablate.report.screen_document import compose_screen, screen_rows
 from ablate.report.tables import (
     ABSENT,
+    Table,
     endpoint_places,
     interval_text,
     mean_and_sd,
@@ -98,20 +101,14 @@ def render_study(folder: Path) -> RenderedStudy:
 
 def render(study: Analysis) -> RenderedStudy:
     """The report of a study, in memory; the same records give the same files."""
-    header, runs = study.header, index_runs(study.records)
-    document = compose(study)
+    header = study.header
+    is_screen = header.purpose == "screen"
+    document = compose_screen(study) if is_screen else compose(study)
     figures = draw(study, document)
-    tables = {
-        "contrasts.csv": contrast_rows(study.contrasts),
-        "decomposition.csv": decomposition_rows(study.decompositions),
-        "equivalents.csv": equivalent_rows(study.equivalents),
-        "scores.csv": score_rows(runs, header),
-        "compute.csv": compute_rows(runs, header),
-    }
     spreadsheets = {
-        name: csv_text(table) for name, table in tables.items() if table.rows or name not in OPTIONAL
+        name: csv_text(table) for name, table in _tables(study).items() if table.rows or name not in OPTIONAL
     }
-    scores = study.items.get(header.primary)
+    scores = None if is_screen else study.items.get(header.primary)
     items = item_table(scores, study.contrasts, header) if scores else None
     vectors = {key: vector for key, (vector, _) in figures.items()}
     files: dict[str, str | bytes] = {
@@ -122,7 +119,23 @@ def render(study: Analysis) -> RenderedStudy:
     }
     for key, (vector, raster) in figures.items():
         files |= {f"{key}.svg": vector, f"{key}.png": raster}
+    if is_screen:
+        files[SCREEN_FILE] = screen_text(study.screening, header, study.records)
     return RenderedStudy(study, files)
+
+
+def _tables(study: Analysis) -> dict[str, Table]:
+    """File name to the numbers of a report, for machines."""
+    header, runs = study.header, index_runs(study.records)
+    spent = {"scores.csv": score_rows(runs, header), "compute.csv": compute_rows(runs, header)}
+    if header.purpose == "screen":
+        return {"screen.csv": screen_rows(study.screening, header), **spent}
+    return {
+        "contrasts.csv": contrast_rows(study.contrasts),
+        "decomposition.csv": decomposition_rows(study.decompositions),
+        "equivalents.csv": equivalent_rows(study.equivalents),
+        **spent,
+    }
 
 
 def draw(study: Analysis, document: Document) -> dict[str, tuple[str, bytes]]:

@@ -200,6 +200,14 @@ def refusals(contrasts: Sequence[Contrast]) -> list[str]:
     return list(dict.fromkeys(exclusion.reason for exclusion in lost if exclusion.refused))
 
 
+def screened_out_table(header: StudyHeader) -> Table:
+    """Endpoints with a margin that did not pass the study's screen."""
+    table = Table(["endpoint", "margin", "why it confirms nothing"])
+    for endpoint, why in header.screened.items():
+        table.add([endpoint, f"{header.margins[endpoint]:g}", why])
+    return table
+
+
 def skip_table(runs: Runs, header: StudyHeader) -> Table:
     """What runs skipped or cut, per arm and reason: the fewest and the most over seeds."""
     table = Table(["arm", "skipped or cut", "count a run"])

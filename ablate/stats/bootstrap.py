@@ -161,6 +161,27 @@ def _both(components: VarianceComponents, seeds: int, clusters: int) -> float | 
     return float(np.sqrt(seed / seeds + item / clusters + residual / (seeds * clusters)))
 
 
+def cluster_values(numerators: Array, weights: Array, clusters: NDArray[np.int64]) -> Array:
+    """float64[seeds, clusters] whose row means are each run's score, and whose column means vary as the
+    score does when clusters are drawn anew.
+
+    Args:
+        numerators: float64[seeds, items]; a run's score is sum(numerators) / sum(weights).
+        weights: float64[items], above zero.
+        clusters: int64[items], label of the cluster of each item.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+    numerators, weights = np.asarray(numerators, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    _check_shapes(numerators, numerators, weights, clusters)
+    labels, members = np.unique(clusters, return_inverse=True)
+    return _influence(
+        _sum_within(numerators, members, labels.size),
+        _sum_within(weights[None, :], members, labels.size)[0],
+    )
+
+
 def _standard_error(means: Array) -> float | None:
     return float(means.std(ddof=1) / np.sqrt(means.size)) if means.size > 1 else None
 

@@ -61,7 +61,8 @@ class Contrast:
     media arm against another of its controls. `placebo`: control against baseline."""
     endpoint: str
     confirmatory: bool
-    """Whether the endpoint has a margin and the kind is total or grounding. All else is exploratory."""
+    """Whether the endpoint has a margin and passed the screen, if there was one, and the kind is total or
+    grounding. All else is exploratory."""
     margin: float | None
     sample: PairedSample
     """The complete pairs."""
@@ -80,7 +81,7 @@ class Contrast:
     family: int = 1
     """Contrasts that were adjusted over."""
     verdict: Verdict | None = None
-    """None where the endpoint has no margin."""
+    """None where the endpoint has no margin or did not pass the screen."""
     grounding: str = ""
     """Media arms: the verdict of the grounding contrast on this endpoint, or `not measured`."""
     precision: Precision | None = None
@@ -90,6 +91,8 @@ class Contrast:
     items: ItemEstimate | None = None
     """Seeds and items resampled together, where item scores were read (`ablate.report.items`)."""
     note: str = ""
+    screened: str = ""
+    """Why the endpoint did not pass the screen of the study; empty if it did, or there was none."""
 
     @property
     def complete(self) -> bool:
@@ -123,12 +126,12 @@ class Contrast:
 
     @property
     def printed_verdict(self) -> str:
-        """The verdict as tables print it; empty without one.
+        """The verdict as tables print it; empty without one, or what the screen said of the endpoint.
 
         `equivalent` carries the sign of the gain; a media arm's `helps` carries its grounding verdict.
         """
         if self.verdict is None:
-            return ""
+            return self.screened.partition(":")[0]
         if self.verdict == "equivalent":
             gain = self.estimate.mean_gain or 0.0
             return f"equivalent ({'+' if gain > 0 else '-' if gain < 0 else '0'})"
@@ -144,7 +147,8 @@ def contrasts(records: Sequence[RunRecord], header: StudyDesign) -> list[Contras
 
     Confirmatory are the total and grounding contrasts on endpoints with a margin; Holm runs over all
     of them, those without a p value counted as 1. Over all other contrasts runs Benjamini and Hochberg's
-    procedure; they get verdicts where there is a margin.
+    procedure; they get verdicts where there is a margin, unless the endpoint was screened out: two arms at
+    chance are no more equivalent than they differ.
 
     Raises:
         RecordError: two records of one arm and seed disagree, or two runs on an endpoint's direction.
@@ -182,13 +186,16 @@ def _draft(
         reference=comparison.reference,
         kind=comparison.kind,
         endpoint=endpoint,
-        confirmatory=margin is not None and comparison.kind in ("total", "grounding"),
+        confirmatory=margin is not None
+        and comparison.kind in ("total", "grounding")
+        and endpoint not in header.screened,
         margin=margin,
         sample=sample,
         estimate=estimate(sample, margin),
         excluded=lost,
         media=comparison.arm in media,
         sequential=_sequential(sample, margin, header),
+        screened=header.screened.get(endpoint, ""),
     )
 
 
@@ -209,7 +216,8 @@ def _with_verdicts(drafts: list[Contrast]) -> list[Contrast]:
         adjusted = zip(adjust([p for p, _ in raw]), adjust([q for _, q in raw]), strict=True)
         for place, (p, q) in zip(family, adjusted, strict=True):
             draft = drafts[place]
-            verdict = None if draft.margin is None else judge(draft.claimed_gain, p, q)
+            judgeable = draft.margin is not None and not draft.screened
+            verdict = judge(draft.claimed_gain, p, q) if judgeable else None
             judged[place] = replace(
                 draft,
                 p_difference_adjusted=p,
@@ -230,8 +238,9 @@ def _with_grounding(judged: list[Contrast]) -> list[Contrast]:
 
 def _noted(contrast: Contrast) -> Contrast:
     """``contrast`` with its precision, what would decide it, and a note."""
-    notes = [f"seed {exclusion.seed}: {exclusion.reason}" for exclusion in contrast.excluded]
-    if notes and contrast.verdict is not None:
+    notes = [f"screened out, {contrast.screened}"] if contrast.screened else []
+    notes += [f"seed {exclusion.seed}: {exclusion.reason}" for exclusion in contrast.excluded]
+    if contrast.excluded and contrast.verdict is not None:
         notes.append("inconclusive because pairs are missing")
     remarks = (contrast.estimate.remark, contrast.sequential.remark if contrast.sequential else "")
     notes += dict.fromkeys(filter(None, remarks))

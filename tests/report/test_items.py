@@ -74,6 +74,69 @@ def test_bits_of_a_group_of_words_come_over_the_bytes_of_those_words(tmp_path):
     assert found["prose/bits_per_byte"].items == ["a", "b"]
 
 
+def test_a_metric_of_whole_sets_has_no_items_and_that_is_no_fault(study):
+    folder, records = study
+    told = [
+        dataclasses.replace(one, scores=one.scores | {"cola/matthews": Score(0.1, 20, True)})
+        for one in records
+    ]
+    assert read_items(folder, told, ["cola/matthews"]) == ({}, [])
+
+
+def with_clusters(folder, records, cluster):
+    """Write a column ``cluster``, a function of the row's place, into every file."""
+    for one in records:
+        edit(folder, f"{one.arm}-seed{one.seed}", lambda frame: frame.assign(cluster=cluster(frame)))
+
+
+def test_clusters_that_the_task_states_take_the_place_of_the_subsets(study):
+    folder, records = study
+    with_clusters(folder, records, lambda frame: [f"c{place % 5}" for place in range(len(frame))])
+    found, faults = read_items(folder, records, ["pairs/accuracy", "pairs/accuracy/agreement"])
+    assert faults == []
+    assert len(set(found["pairs/accuracy"].clusters)) == 5
+    assert len(set(found["pairs/accuracy/agreement"].clusters)) == 5
+
+
+def test_an_item_with_an_empty_cluster_stands_for_itself(study):
+    folder, records = study
+    with_clusters(folder, records, lambda frame: ["one" if p % 2 else "" for p in range(len(frame))])
+    clusters = read_items(folder, records, ["pairs/accuracy"])[0]["pairs/accuracy"].clusters
+    assert sorted(np.bincount(clusters)) == [1] * 10 + [10]
+
+
+def test_where_all_items_are_one_cluster_each_stands_for_itself(study):
+    """As one paradigm of BLiMP, scored by itself."""
+    folder, records = study
+    with_clusters(folder, records, lambda frame: list(frame["subset"]))
+    found, _ = read_items(folder, records, ["pairs/accuracy", "pairs/accuracy/agreement"])
+    assert found["pairs/accuracy"].clusters.tolist() == [0] * 10 + [1] * 10
+    assert found["pairs/accuracy/agreement"].clusters.tolist() == list(range(10))
+
+
+def test_an_empty_column_is_as_none(study):
+    folder, records = study
+    before = read_items(folder, records, ALL)[0]
+    with_clusters(folder, records, lambda frame: [None if p % 2 else "" for p in range(len(frame))])
+    after, faults = read_items(folder, records, ALL)
+    assert faults == []
+    for name in ALL:
+        assert after[name].clusters.tolist() == before[name].clusters.tolist()
+
+
+def test_a_run_that_states_other_clusters_is_a_fault_and_one_that_states_none_is_not(study):
+    folder, records = study
+    with_clusters(folder, records, lambda frame: [f"c{place % 5}" for place in range(len(frame))])
+    edit(folder, "text-seed0", lambda frame: frame.drop(columns="cluster"))
+    assert read_items(folder, records, ALL)[1] == []
+    edit(folder, "text-seed1", lambda frame: frame.assign(cluster="other"))
+    found, faults = read_items(folder, records, ["pairs/accuracy"])
+    assert faults == [
+        "items/text-seed1.parquet: pairs/accuracy: 20 items are of another cluster than in most runs"
+    ]
+    assert ("text", 1) not in found["pairs/accuracy"].values
+
+
 def test_items_of_one_subset_are_a_cluster_where_there_are_several(study):
     folder, records = study
     found, _ = read_items(folder, records, ALL)
