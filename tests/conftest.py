@@ -1,13 +1,12 @@
 """A small planted study on real shards, prepared once per session."""
 
 import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from recipe_shards import write_recipe_shards
+from recipe_shards import write_recipe_shards, write_recipe_tasks
 
 from ablate.data.planted import write_planted_world
 from ablate.materials import Materials, prepare
@@ -91,20 +90,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shards")
     world = root / "world"
     write_planted_world(PlantedConfig(entities=264, images_per_entity=1, documents=300), world)
-    for folder in ("text", "image", "tasks/blimp"):
+    for folder in ("text", "image", "tasks"):
         (root / folder).mkdir(parents=True)
     for split, source in (("train", "text.jsonl"), ("heldout", "prose-heldout.jsonl")):
         with gzip.open(root / f"text/planted-{split}-000.jsonl.gz", "wb") as out:
             out.write((world / source).read_bytes())
     with gzip.open(root / "image/flickr8k-train-000.tar.gz", "wb") as out:
         out.write((world / "pictures-000.tar").read_bytes())
-    pairs = [
-        {"sentence_good": f"The {noun} is here.", "sentence_bad": f"The {noun} are here.", "UID": "agreement"}
-        for noun in ("guard", "miller", "tailor", "sailor")
-    ]
-    with gzip.open(root / "tasks/blimp/agreement.jsonl.gz", "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(pair) + "\n" for pair in pairs)
     with gzip.open(root / "tasks/wordnet_hypernyms.jsonl.gz", "wb") as out:
         out.write((world / "questions.jsonl").read_bytes())
     write_recipe_shards(root)
+    write_recipe_tasks(root)
     return root

@@ -1,5 +1,6 @@
 """Shards of every modality under the names that the shipped recipes look for, made of small real media."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -10,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import soundfile
+from benchmark_samples import SAMPLES as TASK_SAMPLES
 
 SAMPLES = 24
 """Samples of a shard."""
@@ -39,6 +41,24 @@ def write_recipe_shards(root: Path) -> None:
                 _add(tar, f"{number:04d}.{extension}", data)
                 _add(tar, f"{number:04d}.txt", caption.encode())
                 _add(tar, f"{number:04d}.json", json.dumps(fields).encode())
+
+
+def write_recipe_tasks(root: Path) -> None:
+    """Fill tasks/ below ``root`` with a few invented items of each benchmark that a recipe names."""
+    places = {
+        "blimp": "blimp/{}.jsonl.gz",
+        "vicomte": "vicomte/{}.jsonl.gz",
+        "coda": "coda/{}.jsonl.gz",
+        "lambada": "lambada.jsonl.gz",
+        "piqa": "piqa_dev.jsonl.gz",
+        "copa": "copa.jsonl.gz",
+    }
+    for kind, place in places.items():
+        for name, rows in TASK_SAMPLES[kind][0].items():
+            path = root / "tasks" / place.format(name.partition(".")[0])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with gzip.open(path, "wt", encoding="utf-8") as lines:
+                lines.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def write_pictures_folder(folder: Path) -> None:

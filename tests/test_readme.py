@@ -80,7 +80,8 @@ def printed(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
-ALONE = [line for line in commands() if line.startswith("ablate") and not line.startswith("ablate data")]
+CHAINED = ("ablate data", "ablate export", "ablate generate")
+ALONE = [line for line in commands() if line.startswith("ablate") and not line.startswith(CHAINED)]
 """Commands that need none of those before them."""
 
 
@@ -94,7 +95,7 @@ def test_a_command_of_the_readme_works(
 
     program, *words = shlex.split(line)
     assert program == "ablate"
-    if words[0] == "run" or (words[0] == "plan" and words[1] in SMALLER):
+    if words[0] in ("run", "screen") or (words[0] == "plan" and words[1] in SMALLER):
         words += SMALLER[words[1]]
     if "--until-decided" in words:
         words[words.index("--max-seeds") + 1] = "3"
@@ -103,6 +104,8 @@ def test_a_command_of_the_readme_works(
         words += ["--studies", "50", "--out", "calibration"]
     if words[:2] in (["bench", "step"], ["bench", "media"]):
         words += ["--layers", "1", "--width", "64", "--heads", "2", "--steps", "2", "--rounds", "2"]
+    if words[:2] == ["bench", "scoring"]:
+        words += ["--layers", "1", "--width", "64", "--heads", "2", "--pairs", "50", "--rounds", "1"]
     if words[:2] == ["bench", "data"]:
         words += ["--seconds", "0.1"]
     monkeypatch.chdir(folder)
@@ -131,6 +134,25 @@ def test_a_folder_of_photographs_becomes_the_shard_that_the_readme_shows(
     assert printed(packed) == shown("import")
     assert "shards/mine/photos-000000.tar" in held
     assert "a wall, a cat" in (folder / "samples.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_run_of_ones_own_is_exported_and_writes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablate.cli import main
+
+    monkeypatch.chdir(folder)
+    lines = [line for line in commands() if line.startswith(("ablate export", "ablate generate"))]
+    for line in ["ablate run mine.yaml " + " ".join(SMALLER["mine.yaml"]), *lines]:
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert not ended.value.code, said.err
+    assert said.out.strip()
+    card = (folder / "image-model" / "README.md").read_text(encoding="utf-8")
+    assert "Do my pictures help?" in card
 
 
 @pytest.mark.parametrize("ending", ["txt", "json", "jsonl", "tsv"])
@@ -231,6 +253,13 @@ def test_the_encoder_of_the_readme_works(
     sums = model(build_mixture(materials, plan.arm, 0).step(0).microbatches[0])
     (sums.text + sums.media).backward()
     assert all(weight.grad is not None for weight in model.encoders.parameters())
+
+
+def test_the_readme_names_every_kind_of_task() -> None:
+    from ablate.tasks.registry import TASKS
+
+    section = README.partition("## Text tasks")[2].partition("\n## ")[0]
+    assert {kind for kind in TASKS if f"`{kind}`" not in section} == set()
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

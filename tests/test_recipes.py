@@ -137,18 +137,17 @@ def test_the_cpu_size_that_a_header_states_runs_and_spends_what_was_planned(
     path: Path, shards: Path, cache: Path, tmp_path: Path
 ) -> None:
     """The arms of the header's command with a smaller model and budget, from data to record."""
-    arm = next(arm for of, arm in COMPILED if of == path)
-    smaller = [
-        "seeds=[0]",
-        *SMALL,
-        "budget.text_tokens=null",
-        "budget.steps=50",
-        f"arms.{arm}.controls=[shuffled]",
-    ]
+    media = [arm for of, arm in COMPILED if of == path]
+    smaller = ["seeds=[0]", *SMALL, "budget.text_tokens=null", "budget.steps=50", "ladder=[0.5]"]
+    smaller += [f"arms.{arm}.controls=[shuffled]" for arm in media]
     recipe = load_recipe(path, [*cpu_size(path), *smaller, f"data_root={shards}"])
     prepared = prepare_study(recipe, Places(tmp_path / "store", cache, tmp_path / "results"), threads=1)
     records = {job.arm: execute(job) for job in prepared.jobs}
-    assert list(records) == ["text", "text.x0.5", arm, f"{arm}.shuffled"]
+    assert list(records) == [
+        "text",
+        "text.x0.5",
+        *(name for arm in media for name in (arm, f"{arm}.shuffled")),
+    ]
     base = records["text"]
     half = records.pop("text.x0.5")
     assert half.spent.steps == round(base.spent.steps / 2)
