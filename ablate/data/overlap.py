@@ -26,7 +26,7 @@ from ablate.data.overlap_index import GramIndex, Ints
 from ablate.data.overlap_words import words_of
 from ablate.recipe.schema import DecontaminationConfig
 
-_FORMAT = "overlap-1"
+_FORMAT = "overlap-2"
 _BATCH_WORDS = 1 << 19
 """Words of training text that are looked up at a time."""
 

@@ -20,12 +20,13 @@ SCREEN_LEGEND = (
     "be above sqrt(t(seeds)^2 se(seeds)^2 + t(items)^2 se(items)^2), with Student's quantiles (Banerjee "
     "1960, on Clark's 1973 bound of the crossed variance; conservative for normal effects). The variance "
     "over seeds is the larger of that at the full budget and the mean over the shares, with half the "
-    "degrees of freedom of independent runs. Rising: Page's exact test (1963) over shares, seeds as blocks, "
-    "for these items; the whole budget has to beat its smallest share, and no step may fall by more than "
-    "noise. Each is adjusted after Holm, over the endpoints with a margin and over all others apart. "
-    "Needed: the score that Holm's first step asks for. At floor: not shown to be above chance. Cannot be "
-    "told: too few seeds, shares or items, or runs missing. Where length alone tells choices apart (see "
-    "Disclosures), a model that knows nothing need not score chance."
+    "degrees of freedom of independent runs, fewer where the variances differ. Rising: Page's exact test "
+    "(1963) over shares, seeds as blocks, for these items; the whole budget has to beat its smallest share, "
+    "and no step may fall by more than noise. Each is adjusted after Holm, over the endpoints with a margin "
+    "and over all others apart. Needed: the score that Holm's first step asks for. At floor: not shown to be "
+    "above chance. Cannot be told: too few seeds, shares or items, or runs missing. Where length, or how "
+    "common an answer is, tells choices apart (see Disclosures), a model that knows nothing need not score "
+    "chance."
 )
 
 SELECTION = (

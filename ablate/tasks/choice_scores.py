@@ -59,8 +59,12 @@ def preferences(log_likelihoods: Sequence[float], tokens: Sequence[int], vocabul
     return list(log_likelihoods)
 
 
-def share_of_top(values: Sequence[float], label: int) -> float:
-    """1/k where ``label`` is one of k alternatives tied at the top, else 0."""
+def share_of_top(values: Sequence[float], label: int, slack: float = 0.0) -> float:
+    """1/k where ``label`` is one of k alternatives tied at the top, else 0.
+
+    Args:
+        slack: what the values may differ by and be tied, beside what `tied` allows.
+    """
     top = max(values)
-    at_top = [tied(value, top) for value in values]
+    at_top = [tied(value, top) or top - value <= slack for value in values]
     return 1 / sum(at_top) if at_top[label] else 0.0

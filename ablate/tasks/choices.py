@@ -7,6 +7,7 @@ the whole is tokenised in one piece, and the continuation is the tokens of the w
 as the context alone has. BOS stands before the context.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,7 +32,8 @@ from ablate.tasks.base import (
     mean_scores,
     ratio_scores,
 )
-from ablate.tasks.choice_items import Choice, ChoiceItem, checked
+from ablate.tasks.choice_items import ChoiceItem, checked
+from ablate.tasks.choice_notes import choice_notes
 from ablate.tasks.choice_scores import BITS_PER_BYTE, CHOICE_METRICS, SHARES, score_choices
 from ablate.tasks.errors import TaskError
 from ablate.tasks.json_lines import Line, read_json_lines
@@ -99,15 +101,19 @@ class ChoiceTask(Task):
     """Endpoints `metric.<group>` beside those of the lists themselves."""
     groups: ClassVar[tuple[str, ...]] = ()
     """What an item's `group` may be: endpoints `metric.<group>`."""
+    added: ClassVar[re.Pattern[str] | None] = None
+    """Words of a context that are the prompt's and not the source's."""
 
     def __init__(self, name: str, config: Any, cache: Path) -> None:
         self.name = name
         self.config = config
+        if clash := sorted(set(config.words) & set(self.groups)):
+            raise TaskError(f"task {name!r}: words: {clash[0]!r} is a group of {self.kind}; rename the list")
         self.lists = read_word_lists(name, config.words)
         items = self.read(config.paths, cache)
         self.items = [items[index] for index in evenly_spaced(len(items), config.limit)]
         self.shots = self._read_shots(cache)
-        self.word_group = item_groups(name, self.lists, [item.question for item in self.items])
+        self.word_group = item_groups(name, self.lists, [self.plain(item.question) for item in self.items])
         levels = [self.levels(item) for item in self.items]
         self.chance = {metric: fsum(level[metric] for level in levels) / len(levels) for metric in levels[0]}
 
@@ -166,12 +172,13 @@ class ChoiceTask(Task):
                 f"task {self.name!r}: shots is {self.config.shots}, and shot_paths holds {len(shots)} "
                 "examples"
             )
-        scored = {_content(item): item.where for item in self.items}
+        # Whatever else an item offers: an example that shows its question and right answer gives it away.
+        scored = {_words(self.shown(item)): item.where for item in self.items}
         for shot in shots:
-            if _content(shot) in scored:
+            if where := scored.get(_words(self.shown(shot))):
                 raise TaskError(
-                    f"{shot.where}: this worked example is an item that is scored "
-                    f"({scored[_content(shot)]}); take examples from another split"
+                    f"{shot.where}: this worked example is an item that is scored ({where}); "
+                    "take examples from another split"
                 )
         return shots
 
@@ -184,11 +191,18 @@ class ChoiceTask(Task):
         """``item`` as a worked example."""
         return item.right.context + item.right.continuation
 
+    def plain(self, context: str) -> str:
+        """``context`` without what the prompt adds."""
+        return self.added.sub(" ", context).strip() if self.added else context
+
     def texts(self) -> Iterator[tuple[str, str]]:
-        """(label, text): the item with each of its alternatives."""
+        """(label, text): the item with each of its alternatives, as it is read and, where the prompt adds
+        words, without them: training text that holds a question and its answer need not hold "Answer:"."""
         for item in self.items:
-            for index in range(len(item.choices)):
+            for index, choice in enumerate(item.choices):
                 yield f"{self.name}/{item.id}", item.text(index)
+                if (plain := self.plain(choice.context)) != choice.context:
+                    yield f"{self.name}/{item.id}", (plain + choice.continuation).strip()
 
     @property
     def digest(self) -> str:
@@ -208,7 +222,9 @@ class ChoiceTask(Task):
             ]
             for item in self.items
         ]
-        return digest_of([self.kind, self.version, settings, items, self.prefix])
+        # What is added does not count where word lists are looked up.
+        looked_up = [self.added.pattern] if self.added and self.lists else []
+        return digest_of([self.kind, self.version, settings, items, self.prefix, *looked_up])
 
     def _partitions(self) -> Iterator[list[str]]:
         """Group of each item, by the task's own groups and by word lists, where there are any."""
@@ -353,22 +369,9 @@ class ChoiceTask(Task):
         return scores | ratio, pd.concat([frame, bits_frame], ignore_index=True)
 
     def _notes(self, cut: int, requests: int, context_length: int) -> list[str]:
-        notes = []
-        if cut:
-            notes.append(
-                f"{self.name}: {cut} of {requests} contexts cut from the left to fit {context_length} "
-                "positions"
-            )
-        # BLiMP has some (principle_A_case_2); dropping them would make the task another one.
-        if equal := sum(len(item.choices) > 1 == len(set(item.choices)) for item in self.items):
-            notes.append(
-                f"{self.name}: {equal} of {len(self.items)} items have equal alternatives, always a tie"
-            )
-        if self.shots:
-            notes.append(f"{self.name}: scored with {len(self.shots)} worked examples before every item")
-        return notes
+        return choice_notes(self.name, self.items, len(self.shots), cut, requests, context_length)
 
 
-def _content(item: ChoiceItem) -> tuple[tuple[Choice, ...], int]:
-    """What is asked, wherever the item stands."""
-    return item.choices, item.label
+def _words(text: str) -> tuple[str, ...]:
+    """``text`` without case and spacing."""
+    return tuple(text.casefold().split())

@@ -4,6 +4,8 @@ Both forms are read: the original, where `question` holds `stem` and a list of `
 the question is text and `choices` holds the lists `text` and `label`.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +93,7 @@ class Arc(AnswerKeyTask):
 
     kind = "arc"
     version = 1
+    added = re.compile(r"^Question: |\nAnswer:$")
     prompt = r'"Question: {question}\nAnswer:" + " {choice}"'
     source = "allenai.org/data/arc, or allenai/ai2_arc (ARC-Easy, ARC-Challenge) on the Hub"
 
@@ -113,6 +116,7 @@ class CommonsenseQA(ChoiceTask):
 
     kind = "commonsense_qa"
     version = 1
+    added = re.compile(r"^Question: |\n[A-E]\. |\nAnswer:$")
     prompt = r'"Question: {question}\nA. {A}\nB. {B}\nC. {C}\nD. {D}\nE. {E}\nAnswer:" + " {letter}"'
     clusters = "concept asked about (question_concept)"
     source = "tau-nlp.org/commonsenseqa, or tau/commonsense_qa on the Hub; the validation split"
@@ -133,3 +137,11 @@ class CommonsenseQA(ChoiceTask):
             label=question.label,
             cluster=question.concept,
         )
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """As `ChoiceTask.texts`, and the question with each choice alone."""
+        yield from super().texts()
+        for item in self.items:
+            _, stem, *parts = self.added.split(item.right.context)
+            for text in parts[-1 - len(LETTERS) : -1]:
+                yield f"{self.name}/{item.id}", f"{stem} {text}"

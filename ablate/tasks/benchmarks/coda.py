@@ -33,7 +33,7 @@ class Coda(PriorTask):
     """Does the model give things the colours that people give them?"""
 
     kind = "coda"
-    version = 1
+    version = 2
     metrics: ClassVar[dict[str, MetricInfo]] = {
         **ChoiceTask.metrics,
         **PMI,
@@ -124,9 +124,21 @@ class Coda(PriorTask):
                 f"{self.name}: {several} of {len(self.items)} objects have several most frequent colours; "
                 "the first in alphabetical order counts as right"
             )
+        notes.append(self._alike())
         if apart := self._apart[tuple(self.config.paths)]:
             notes.append(f"{self.name}: annotations of {apart} classes that are none of the objects left out")
         return notes
+
+    def _alike(self) -> str:
+        """What is worth to know how common colours are and nothing of the objects."""
+        shares = [item.shares for item in self.items]
+        mean = [fsum(column) / len(shares) for column in zip(*shares, strict=True)]
+        ranked = fsum(spearman(one, mean) for one in shares) / len(shares)
+        apart = fsum(jensen_shannon(one, mean) for one in shares) / len(shares)
+        return (
+            f"{self.name}: giving every object the mean of these {len(shares)} objects' distributions would "
+            f"score spearman {ranked:.3f}, jensen_shannon {apart:.3f}"
+        )
 
 
 def annotation(line: Line) -> list[float] | None:

@@ -1,5 +1,7 @@
 """COPA, the Choice of Plausible Alternatives (Roemmele et al. 2011), in SuperGLUE's fields."""
 
+import re
+
 from ablate.tasks.benchmarks.gold import gold_index
 from ablate.tasks.choice_items import Choice, ChoiceItem
 from ablate.tasks.choices import ChoiceTask
@@ -17,6 +19,7 @@ class Copa(ChoiceTask):
 
     kind = "copa"
     version = 1
+    added = re.compile(r" (?:because|therefore)$")
     prompt = '"{premise} because" or "... therefore" + "  {choice}", first letters small'
     source = "people.ict.usc.edu/~gordon/copa.html, or aps/super_glue (copa) on the Hub; not the test split"
 

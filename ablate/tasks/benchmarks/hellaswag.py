@@ -13,6 +13,7 @@ class HellaSwag(ChoiceTask):
 
     kind = "hellaswag"
     version = 1
+    added = re.compile(r"^[^:]*: ")
     prompt = '"{activity_label}: {ctx_a} {ctx_b}" + " {ending}"'
     clusters = "video or article (source_id)"
     source = "github.com/rowanz/hellaswag, or Rowan/hellaswag on the Hub; the validation split"

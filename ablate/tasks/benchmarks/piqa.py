@@ -1,5 +1,6 @@
 """PIQA (Bisk et al. 2020): which of two solutions reaches the goal?"""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class Piqa(ChoiceTask):
     Config = PiqaConfig
     kind = "piqa"
     version = 1
+    added = re.compile(r"^Question: |\nAnswer:$")
     prompt = r'"Question: {goal}\nAnswer:" + " {sol1}" or " {sol2}"'
     source = "yonatanbisk.com/piqa, or baber/piqa on the Hub; the validation split"
     file_settings = (*ChoiceTask.file_settings, "labels", "shot_labels")

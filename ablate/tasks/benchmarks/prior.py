@@ -16,7 +16,7 @@ from ablate.tasks.base import LogitModel, MetricInfo, Tokenizer
 from ablate.tasks.choice_items import ChoiceItem
 from ablate.tasks.choice_scores import share_of_top
 from ablate.tasks.choices import ChoiceTask
-from ablate.tasks.likelihood import continuation_log_likelihoods
+from ablate.tasks.likelihood import TIE_TOLERANCE, continuation_log_likelihoods
 
 ACCURACY_PMI = "accuracy_pmi"
 PMI: dict[str, MetricInfo] = {
@@ -59,6 +59,15 @@ class PriorTask(ChoiceTask):
         requests = self.requests(tokenizer, items)
         priors = self.by_item(continuation_log_likelihoods(model, requests, tokenizer.pad, batch_rows))
         return [
-            {ACCURACY_PMI: share_of_top([a - b for a, b in zip(own, prior, strict=True)], item.label)}
+            {ACCURACY_PMI: pmi_share(own, prior, item.label)}
             for item, own, prior in zip(self.items, sums, priors, strict=True)
         ]
+
+
+def pmi_share(sums: Sequence[float], priors: Sequence[float], label: int) -> float:
+    """1/k where ``label`` is one of k choices tied at the largest of ``sums`` less ``priors``, else 0.
+
+    The differences carry the rounding of what they are made of, so that ties are as wide as between those.
+    """
+    slack = TIE_TOLERANCE * max(1.0, *map(abs, sums), *map(abs, priors))
+    return share_of_top([a - b for a, b in zip(sums, priors, strict=True)], label, slack)

@@ -1,10 +1,14 @@
 """Questions about a passage that is shown: SciQ and BoolQ."""
 
+import re
+
 from ablate.tasks.base import digest_of
 from ablate.tasks.benchmarks.gold import gold_index, label
 from ablate.tasks.choice_items import Choice, ChoiceItem
 from ablate.tasks.choices import ChoiceTask
 from ablate.tasks.json_lines import Line
+
+ADDED = re.compile(r"\nQuestion: |\nAnswer:$")
 
 
 class SciQ(ChoiceTask):
@@ -12,6 +16,7 @@ class SciQ(ChoiceTask):
 
     kind = "sciq"
     version = 1
+    added = ADDED
     prompt = r'"{support}\nQuestion: {question}\nAnswer:" + " {choice}"'
     source = "allenai.org/data/sciq, or allenai/sciq on the Hub"
 
@@ -31,6 +36,7 @@ class BoolQ(ChoiceTask):
 
     kind = "boolq"
     version = 1
+    added = ADDED
     prompt = r'"{passage}\nQuestion: {question}?\nAnswer:" + " no" or " yes"'
     clusters = "passage"
     source = "github.com/google-research-datasets/boolean-questions, or aps/super_glue (boolq) on the Hub"

@@ -51,7 +51,7 @@ class Vicomte(PriorTask):
 
     Config = VicomteConfig
     kind = "vicomte"
-    version = 1
+    version = 2
     prompt = '"The color of the {sub} is" + " {obj}." or " {alt}."; likewise shape, material, size'
     clusters = "subject"
     source = "github.com/ChenyuHeidiZhang/VL-commonsense, folder mine-data/db"
