@@ -42,6 +42,8 @@ class TextTokenizer:
         model.no_truncation()
         model.no_padding()
         model.encode_special_tokens = True
+        # It only says what a caller who asks for special tokens gets, which is nobody here; see `save`.
+        model.post_processor = None
         self._model = model
         self._names = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
         self.bos, self.eos, self.pad = (_id(model, name) for name in (bos, eos, pad))
@@ -61,15 +63,30 @@ class TextTokenizer:
         return str(self._model.decode(list(ids), skip_special_tokens=True))
 
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` and `tokenizer_config.json` as transformers' AutoTokenizer reads them."""
+        """Write `tokenizer.json` and `tokenizer_config.json` as transformers' AutoTokenizer reads them.
+
+        There, a text that is encoded with special tokens begins with BOS, as every row of the training did.
+        The digest is that of the tokenizer without this.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             **self._names,
         }
-        (folder / "tokenizer.json").write_text(self._model.to_str(pretty=True), encoding="utf-8")
+        (folder / "tokenizer.json").write_text(self._opening_with_bos(), encoding="utf-8")
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+    def _opening_with_bos(self) -> str:
+        """The tokenizer as JSON, with BOS put before every text."""
+        from tokenizers import Tokenizer, processors
+
+        bos = self._names["bos_token"]
+        model = Tokenizer.from_str(self._model.to_str())
+        model.post_processor = processors.TemplateProcessing(
+            single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, self.bos)]
+        )
+        return str(model.to_str(pretty=True))
 
 
 def _id(model: "Tokenizer", name: str) -> int:

@@ -126,6 +126,29 @@ def test_a_saved_tokenizer_loads_as_itself(tokenizer, tmp_path):
         assert found.encode(corpus(5)) == tokenizer.encode(corpus(5))
 
 
+def test_what_is_saved_opens_a_text_with_bos_for_transformers(tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    text = corpus(1)[0]
+    assert theirs.encode(text) == [tokenizer.bos, *tokenizer.encode([text])[0]]
+    assert theirs.encode("") == [tokenizer.bos]
+
+
+def test_what_a_file_puts_around_texts_makes_no_other_tokenizer(tmp_path):
+    from tokenizers import Tokenizer, processors
+
+    path = plain_file(tmp_path / "tokenizer.json", [("<s>", True), ("</s>", True)])
+    plain = load_tokenizer(path)
+    model = Tokenizer.from_file(str(path))
+    names = [("<s>", plain.bos), ("</s>", plain.eos)]
+    model.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=names)
+    path.write_text(model.to_str())
+    found = load_tokenizer(path)
+    assert found.digest == plain.digest
+    assert found.encode(["a b"]) == plain.encode(["a b"])
+
+
 def test_the_end_token_serves_where_others_are_missing(tmp_path):
     found = load_tokenizer(plain_file(tmp_path / "tokenizer.json", [("<|endoftext|>", True)]))
     assert found.bos == found.pad == found.eos == found.vocabulary - 1
