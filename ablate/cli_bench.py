@@ -103,3 +103,42 @@ def bench_data(
             *measure_features(place, seconds),
         ]
     show_measurements(found, out)
+
+
+@bench_app.command("scoring")
+def bench_scoring(
+    layers: LayersOption = 6,
+    width: WidthOption = 384,
+    heads: HeadsOption = 6,
+    context_length: ContextOption = 256,
+    vocabulary: VocabularyOption = 8192,
+    pairs: Annotated[int, typer.Option(min=1, help="Made-up pairs, where no tasks are given.")] = 1000,
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="Files or globs of minimal pairs, in BLiMP's fields.")
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Files or globs of text to train the tokenizer on; else the sentences."),
+    ] = None,
+    against_hf: Annotated[
+        bool, typer.Option("--against-hf", help="Score the same by lm-evaluation-harness (extra `harness`).")
+    ] = False,
+    hf_batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Batch sizes of lm-evaluation-harness.")
+    ] = None,
+    rounds: RoundsOption = 3,
+    threads: ThreadsOption = 1,
+    out: JsonOption = None,
+) -> None:
+    """Sentences a second of minimal pairs, against padded rows or lm-evaluation-harness's `hf`."""
+    import tempfile
+
+    from ablate.bench.scoring import ScoringBench, measure_scoring
+    from ablate.show import show_measurements
+
+    batches = tuple(hf_batch or [64]) if against_hf else ()
+    sizes = (layers, width, heads, context_length, vocabulary, pairs)
+    bench = ScoringBench(*sizes, tuple(tasks or []), tuple(text or []), batches, rounds, threads)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure_scoring(bench, Path(folder))
+    show_measurements(found, out)

@@ -37,7 +37,7 @@ from encoders.base import Encoder
 SCORING_ROWS = 64
 """Sequences scored at a time; scores do not depend on it."""
 
-TREE_NODES = {"cpu": 1024, "cuda": 16384}
+TREE_NODES = {"cpu": 2048, "cuda": 16384}
 """Positions computed at a time: enough for efficient products, on a CPU few enough for its caches."""
 
 
@@ -75,9 +75,7 @@ class TextOnly:
 
     def tree_states(self, tree: TokenTree) -> Tensor:
         """Final hidden states float32[n, width] of the nodes of ``tree``."""
-        device = device_type()
-        paths, own = ([tensor.to(device) for tensor in group] for group in (tree.paths, tree.own))
-        return self._tree.states(tree.tokens.to(device), tree.depth.to(device), paths, own)
+        return self._tree.states(tree.tokens, tree.depth)
 
     def tree_logits(self, states: Tensor) -> Tensor:
         """Logits float32[m, vocabulary] of ``states`` float32[m, width]."""

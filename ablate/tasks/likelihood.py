@@ -5,15 +5,16 @@ batch size nor its neighbours change the shape it is computed in, beyond the num
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ablate.tasks.base import LogitModel
+from ablate.tasks.base import LogitModel, TreeModel
 from ablate.tasks.errors import TaskError
+from ablate.tasks.packing import PackedRequests, pack
 
 BUCKET = 8
 """Sequences are padded to a multiple of this many positions (at most the context)."""
@@ -23,8 +24,8 @@ TIE_TOLERANCE = 1e-6
 token log-probabilities by a few 1e-7 of its size from one batch shape to another; a real difference this
 small is a likelihood ratio of 1.0001 at 100 nats, which nobody would call a preference."""
 
-_LOG_SOFTMAX_ELEMENTS = 1 << 24
-"""Most logits (64 MiB of fp32) that are normalised at a time."""
+_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""Most logits that are normalised at a time: on a CPU (8 MiB of fp32) few enough for its caches."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,18 @@ class Request:
     """At least one token."""
     source: str = ""
     """File and line or item, for messages."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model makes of a continuation."""
+
+    log_likelihood: float
+    """log p(continuation | context) in nats."""
+    greedy: float
+    """Probability that greedy decoding writes the continuation, where ties are broken at random: the product
+    over its tokens of 1/k for a token among k tied for the largest logit at its place, 0 for any other. A
+    constant model has vocabulary ** -len(continuation)."""
 
 
 def truncate_contexts(requests: Sequence[Request], context_length: int) -> tuple[list[Request], int]:
@@ -82,31 +95,32 @@ def token_log_likelihoods(
 ) -> list[list[float]]:
     """log p(token | all before it), in nats, of every token of each request's continuation.
 
-    A context that is too long is cut from the left (see `truncate_contexts`). Equal requests are run once.
+    A context that is too long is cut from the left (see `truncate_contexts`). Equal requests are run once,
+    and by a `TreeModel` also what several requests begin with.
 
     Args:
         pad: token id to fill rows with; a causal model never lets it be seen.
-        batch_rows: most rows the model is given at once.
+        batch_rows: most rows the model is given at once; a `TreeModel` is given at most as many positions
+            as these rows would have.
 
     Raises:
         TaskError: a continuation does not fit, a token is outside the model's vocabulary, or the logits
             are not float32[n, t, vocabulary] or not finite.
     """
-    if batch_rows < 1:
-        raise TaskError(f"batch_rows is {batch_rows}; it must be at least 1")
-    fitted, _ = truncate_contexts(requests, model.context_length)
-    _check_vocabulary(fitted, pad, model.vocabulary)
-    first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    representative = [
-        first.setdefault((tuple(request.context), tuple(request.continuation)), index)
-        for index, request in enumerate(fitted)
+    return [found.log_likelihoods for found in _answers(model, requests, pad, batch_rows, greedy=False)]
+
+
+def greedy_log_likelihoods(
+    model: LogitModel, requests: Sequence[Request], pad: int, batch_rows: int
+) -> list[Scored]:
+    """Log-likelihood of each request, and whether greedy decoding would write it.
+
+    Arguments and errors are those of `token_log_likelihoods`.
+    """
+    return [
+        Scored(in_order(found.log_likelihoods), math.prod(found.shares))
+        for found in _answers(model, requests, pad, batch_rows, greedy=True)
     ]
-    found: dict[int, list[float]] = {}
-    with torch.inference_mode(), full_precision():
-        for width, members in _batches(fitted, sorted(first.values()), model.context_length, batch_rows):
-            values = _score_batch(model, [fitted[index] for index in members], width, pad)
-            found.update(zip(members, values, strict=True))
-    return [found[index] for index in representative]
 
 
 def tied(left: float, right: float) -> bool:
@@ -150,6 +164,62 @@ def _check_vocabulary(requests: Sequence[Request], pad: int, vocabulary: int) ->
             )
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a model says of the tokens of one continuation."""
+
+    log_likelihoods: list[float]
+    shares: list[float]
+    """1/k where the token is among k tied for the largest logit, else 0; empty if nobody asked."""
+
+
+def _answers(
+    model: LogitModel, requests: Sequence[Request], pad: int, batch_rows: int, *, greedy: bool
+) -> list[_Answer]:
+    """One answer for each request, in their order; equal requests share theirs."""
+    if batch_rows < 1:
+        raise TaskError(f"batch_rows is {batch_rows}; it must be at least 1")
+    fitted, _ = truncate_contexts(requests, model.context_length)
+    _check_vocabulary(fitted, pad, model.vocabulary)
+    first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    representative = [
+        first.setdefault((tuple(request.context), tuple(request.continuation)), index)
+        for index, request in enumerate(fitted)
+    ]
+    chosen = sorted(first.values())
+    found: dict[int, _Answer] = {}
+    with torch.inference_mode(), full_precision():
+        if isinstance(model, TreeModel):
+            sequences = [(request.context, request.continuation) for request in fitted]
+            for packed in pack(sequences, chosen, min(model.tree_nodes, batch_rows * model.context_length)):
+                found.update(_score_tree(model, fitted, packed, greedy=greedy))
+        else:
+            for width, members in _batches(fitted, chosen, model.context_length, batch_rows):
+                found.update(_score_batch(model, fitted, members, width, pad, greedy=greedy))
+    return [found[index] for index in representative]
+
+
+def _score_tree(
+    model: TreeModel, requests: Sequence[Request], packed: PackedRequests, *, greedy: bool
+) -> Iterator[tuple[int, _Answer]]:
+    """Index and answer of each request of one tree."""
+    states = model.tree_states(packed.tree)
+    nodes = packed.nodes.to(states.device)
+
+    def logits(start: int, stop: int) -> Tensor:
+        found = model.tree_logits(states[nodes[start:stop]])
+        check_logits(found, (stop - start, model.vocabulary))
+        return found
+
+    chunk = max(1, _LOGITS[states.device.type] // model.vocabulary)
+    values, shares = _read_logits(logits, len(nodes), chunk, packed.place, packed.target, greedy=greedy)
+    answers = packed.answers.tolist()
+    values = [values[answer] for answer in answers]
+    shares = [shares[answer] for answer in answers] if greedy else []
+    members = [requests[index] for index in packed.members]
+    return zip(packed.members, _by_request(members, values, shares), strict=True)
+
+
 def _batches(
     requests: Sequence[Request], chosen: Sequence[int], context_length: int, batch_rows: int
 ) -> Iterator[tuple[int, list[int]]]:
@@ -165,34 +235,61 @@ def _batches(
 
 
 def _score_batch(
-    model: LogitModel, requests: Sequence[Request], width: int, pad: int
-) -> Iterator[list[float]]:
-    """Log-probabilities of the tokens of each continuation of one batch."""
-    tokens = torch.full((len(requests), width), pad, dtype=torch.int64)
-    for row, request in enumerate(requests):
+    model: LogitModel,
+    requests: Sequence[Request],
+    chosen: Sequence[int],
+    width: int,
+    pad: int,
+    *,
+    greedy: bool,
+) -> Iterator[tuple[int, _Answer]]:
+    """Index and answer of each request of one batch of rows."""
+    members = [requests[index] for index in chosen]
+    tokens = torch.full((len(members), width), pad, dtype=torch.int64)
+    for row, request in enumerate(members):
         read = [*request.context, *request.continuation[:-1]]
         tokens[row, : len(read)] = torch.tensor(read)
-    flat = torch.tensor(
+    asked = torch.tensor(
         [
             row * width + len(request.context) - 1 + offset
-            for row, request in enumerate(requests)
+            for row, request in enumerate(members)
             for offset in range(len(request.continuation))
         ]
     )
-    targets = torch.tensor([token for request in requests for token in request.continuation])
+    targets = torch.tensor([token for request in members for token in request.continuation])
     logits = model(tokens)
-    _check_logits(logits, (len(requests), width, model.vocabulary))
-    values = _gather_log_softmax(logits.reshape(-1, model.vocabulary), flat, targets).tolist()
+    check_logits(logits, (len(members), width, model.vocabulary))
+    flat = logits.reshape(-1, model.vocabulary)
+
+    def rows(start: int, stop: int) -> Tensor:
+        return flat[asked[start:stop].to(flat.device)]
+
+    chunk = max(1, _LOGITS[flat.device.type] // model.vocabulary)
+    values, shares = _read_logits(
+        rows, len(asked), chunk, torch.arange(len(asked)), targets, greedy=greedy
+    )
+    return zip(chosen, _by_request(members, values, shares), strict=True)
+
+
+def _by_request(
+    requests: Sequence[Request], values: Sequence[float], shares: Sequence[float]
+) -> Iterator[_Answer]:
+    """The values of consecutive tokens, request by request.
+
+    Raises:
+        TaskError: one is not finite.
+    """
     start = 0
     for request in requests:
-        own = values[start : start + len(request.continuation)]
-        start += len(own)
+        stop = start + len(request.continuation)
+        own = list(values[start:stop])
         if not math.isfinite(total := in_order(own)):
             raise TaskError(
                 f"{request.source or 'request'}: the model's log-likelihood is {total}; it has diverged, "
                 "and nothing is scored"
             )
-        yield own
+        yield _Answer(own, list(shares[start:stop]))
+        start = stop
 
 
 def in_order(values: Sequence[float]) -> float:
@@ -203,7 +300,12 @@ def in_order(values: Sequence[float]) -> float:
     return total
 
 
-def _check_logits(logits: Tensor, shape: tuple[int, int, int]) -> None:
+def check_logits(logits: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what is not float32 of ``shape``.
+
+    Raises:
+        TaskError: naming what was returned.
+    """
     if logits.dtype != torch.float32 or tuple(logits.shape) != shape:
         raise TaskError(
             f"the model returned logits {logits.dtype}{list(logits.shape)}; "
@@ -211,14 +313,41 @@ def _check_logits(logits: Tensor, shape: tuple[int, int, int]) -> None:
         )
 
 
-def _gather_log_softmax(logits: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability float64[m], on the CPU, of ``targets`` int64[m] at rows ``positions`` int64[m] of
-    ``logits`` float32[n, vocabulary]; only those rows are normalised, a bounded number at a time."""
-    chunk = max(1, _LOG_SOFTMAX_ELEMENTS // logits.shape[-1])
-    parts = []
-    for start in range(0, len(positions), chunk):
-        rows = positions[start : start + chunk].to(logits.device)
-        wanted = targets[start : start + chunk].to(logits.device).unsqueeze(-1)
-        normalised = torch.log_softmax(logits[rows], dim=-1)
-        parts.append(normalised.gather(-1, wanted).squeeze(-1).cpu().double())
-    return torch.cat(parts)
+def _read_logits(
+    logits: Callable[[int, int], Tensor],
+    rows: int,
+    chunk: int,
+    place: Tensor,
+    target: Tensor,
+    *,
+    greedy: bool,
+) -> tuple[list[float], list[float]]:
+    """Log-probability of the token ``target`` int64[e] at row ``place`` int64[e], ascending, and with
+    ``greedy`` its share of the top (see `_Answer`).
+
+    ``logits(start, stop)`` gives float32[stop - start, vocabulary] of rows start to stop of ``rows``, at most
+    ``chunk`` at a time.
+    """
+    values: list[Tensor] = []
+    shares: list[Tensor] = []
+    starts = torch.arange(0, rows + chunk, chunk).clamp(max=rows)
+    bounds = torch.searchsorted(place, starts).tolist()
+    for part, start in enumerate(starts[:-1].tolist()):
+        found = logits(start, min(start + chunk, rows))
+        own_rows = slice(bounds[part], bounds[part + 1])
+        row = (place[own_rows] - start).to(found.device)
+        normalised = torch.log_softmax(found, dim=-1)
+        own = normalised[row, target[own_rows].to(found.device)]
+        values.append(own.double())
+        if greedy:
+            shares.append(_top_share(normalised, own, row))
+    return torch.cat(values).tolist(), torch.cat(shares).tolist() if greedy else []
+
+
+def _top_share(normalised: Tensor, own: Tensor, row: Tensor) -> Tensor:
+    """float64[e]: 1/k for log-probabilities ``own`` float32[e] that are among k tied (see `tied`) for the
+    largest of their ``row`` int64[e] of ``normalised`` float32[n, vocabulary], else 0."""
+    top = normalised.amax(dim=-1)
+    least = top - TIE_TOLERANCE * top.abs().clamp(min=1.0)
+    count = (normalised >= least.unsqueeze(-1)).sum(dim=-1)
+    return torch.where(own >= least[row], 1.0 / count[row].double(), 0.0)
