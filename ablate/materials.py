@@ -89,10 +89,17 @@ def resolve_data_root(recipe: Recipe, cache: Path) -> Recipe:
     recipe = resolve_paths(recipe, root)
     if not recipe.model.init_from or isinstance(recipe.model, PretrainedModel):
         return recipe
-    checkpoint = read_checkpoint(Path(recipe.model.init_from).expanduser())
+    checkpoint = read_checkpoint(_from_home(recipe.model.init_from))
     model = initial_model(recipe.model, checkpoint, cache)
     own = dataclasses.replace(recipe.tokenizer, path=recipe.tokenizer.path or initial_tokenizer(checkpoint))
     return dataclasses.replace(recipe, model=model, tokenizer=own)
+
+
+def _from_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"model.init_from: {path}: no such user's folder; write the path out") from error
 
 
 def prepare(recipe: Recipe, cache: Path) -> Materials:

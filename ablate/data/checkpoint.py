@@ -5,6 +5,7 @@ What the backbone cannot represent exactly is refused here, before anything is t
 
 import json
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,10 @@ def read_object(path: Path) -> dict[str, Any]:
         DataError: it cannot be read, is too large or is no JSON object.
     """
     try:
-        if path.stat().st_size > MAX_JSON:
+        # A device or a pipe says that it holds nothing, and never ends.
+        if not stat.S_ISREG((status := path.stat()).st_mode):
+            raise DataError(f"{path}: not a file; check model.init_from")
+        if status.st_size > MAX_JSON:
             raise DataError(f"{path}: larger than {MAX_JSON:,} bytes, which no such file is")
         held = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -143,6 +147,8 @@ def _check_tensors(model: PretrainedModel, files: list[Path], config: Path) -> N
                     "model cannot be trained further as it is"
                 )
             found[name] = (file, shape)
+    if model.layers > len(found):
+        raise DataError(f"{config}: num_hidden_layers is {model.layers}, and there are {len(found)} tensors")
     wanted = tensor_shapes(model)
     optional = {"lm_head.weight": wanted["model.embed_tokens.weight"]} if model.tied else {}
     where = f"{files[0] if len(files) == 1 else files[0].parent}"

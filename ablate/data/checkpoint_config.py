@@ -1,6 +1,6 @@
 """`config.json` of a Llama-shaped model as the shapes of a backbone; what it cannot represent is refused."""
 
-import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from ablate.recipe.schema import PretrainedModel, RotaryScaling
 _TYPES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
 _LARGEST = 1 << 31
 """Above every size of a model."""
+_LONGEST_SHOWN = 200
+"""Most characters of a value that a message shows."""
 
 
 def pretrained_model(config: dict[str, Any], path: Path) -> PretrainedModel:
@@ -50,13 +52,13 @@ def pretrained_model(config: dict[str, Any], path: Path) -> PretrainedModel:
 def _checked_type(config: dict[str, Any], path: Path) -> str:
     kind = config.get("model_type")
     names = config.get("architectures") or [_TYPES.get(str(kind))]
-    if kind not in _TYPES or names != [_TYPES[kind]]:
+    if not isinstance(kind, str) or kind not in _TYPES or names != [_TYPES[kind]]:
         known = " or ".join(_TYPES.values())
         raise DataError(
             f"{path}: model_type is {kind!r} and architectures {names!r}; model.init_from takes the "
             f"Llama-shaped {known}"
         )
-    return str(kind)
+    return kind
 
 
 def _context(config: dict[str, Any], path: Path, kind: str) -> int:
@@ -70,8 +72,8 @@ def _context(config: dict[str, Any], path: Path, kind: str) -> int:
 
 def _check_heads(config: dict[str, Any], path: Path, width: int, heads: int, kv_heads: int) -> None:
     if width % heads or width // heads % 2:
-        allowed = "a multiple of num_attention_heads, with heads of an even number of dimensions"
-        raise _wrong(path, "hidden_size", f"{width} with num_attention_heads {heads}", allowed)
+        allowed = f"a multiple of num_attention_heads ({heads}), with heads of an even number of dimensions"
+        raise _wrong(path, "hidden_size", width, allowed)
     if heads % kv_heads:
         raise _wrong(path, "num_key_value_heads", kv_heads, f"a divisor of num_attention_heads ({heads})")
     size = config.get("head_dim")
@@ -134,11 +136,14 @@ def _positive(held: dict[str, Any], key: str, path: Path, default: float | None 
     value = held.get(key)
     if value is None and default is not None:
         return default
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+    # Any whole number is below infinity, and one beyond the largest float is no float.
+    top = sys.float_info.max
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= top:
         raise _wrong(path, key, value, "a number above 0")
     return float(value)
 
 
 def _wrong(path: Path, key: str, found: object, allowed: str) -> DataError:
-    shown = "missing" if found is None else repr(found) if not isinstance(found, str) else found
+    shown = "missing" if found is None else ascii(found)
+    shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
     return DataError(f"{path}: {key} is {shown}; model.init_from takes {allowed}")

@@ -210,7 +210,7 @@ def _named_beside(file: Path) -> dict[str, str]:
     try:
         held = json.loads(config.read_text(encoding="utf-8"))
         entries = {role: held.get(f"{role}_token") for role in _USUAL}
-    except (ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{config}: not a JSON object ({error}); mend or remove it") from error
     names = {
         role: entry.get("content") if isinstance(entry, dict) else entry for role, entry in entries.items()

@@ -11,6 +11,13 @@ from ablate.study.model_card import CARD_FILE, model_card
 from ablate.study.store import StoreError, disk_errors
 from ablate.study.trained import TrainedRun, load_run
 
+_GENERATION_FILE = "generation_config.json"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_FILES = frozenset(
+    (WEIGHTS_FILE, MEDIA_FILE, CONFIG_FILE, _GENERATION_FILE, CARD_FILE, *_TOKENIZER_FILES),
+)
+"""What an export writes, and so may replace."""
+
 
 def export_run(run: TrainedRun, out: Path, *, with_media: bool = False, force: bool = False) -> list[str]:
     """Write the model of ``run`` with its tokenizer and card into ``out``; the names of the files.
@@ -19,12 +26,14 @@ def export_run(run: TrainedRun, out: Path, *, with_media: bool = False, force: b
 
     Args:
         with_media: encoders and media heads go along; transformers does not read them.
-        force: a model folder that is there is replaced.
+        force: a model that is there is replaced, if its folder holds nothing else.
 
     Raises:
-        StoreError: ``out`` is there, or the run has no media parts, or its files are not its record's.
+        StoreError: ``out`` is there or in the run's own folder, or the run has no media parts, or its files
+            are not its record's.
         DataError: the folder of the run is damaged.
     """
+    _refuse_place(run, out)
     _refuse_occupied(out, force)
     _, tokenizer = load_run(run)
     media = run.model / MEDIA_FILE
@@ -54,6 +63,13 @@ def _media_of(media: Path, with_media: bool) -> str:
     return MEDIA_FILE if with_media else "left out"
 
 
+def _refuse_place(run: TrainedRun, out: Path) -> None:
+    if out.name in ("", ".."):
+        raise StoreError(f"{str(out)!r} has no name of its own; name the folder to write")
+    if out.resolve().is_relative_to(run.model.parent.resolve()):
+        raise StoreError(f"{out}: lies in the store's folder of the run; name a folder elsewhere")
+
+
 def _refuse_occupied(out: Path, force: bool) -> None:
     if not out.exists() and not out.is_symlink():
         return
@@ -65,6 +81,11 @@ def _refuse_occupied(out: Path, force: bool) -> None:
         raise StoreError(
             f"{out}: holds files that are no model, which are never replaced; name another folder"
         )
+    if others := sorted(path.name for path in out.iterdir() if path.name not in _FILES):
+        raise StoreError(
+            f"{out}: beside a model it holds {others[0]!r}, which an export does not write, and would be "
+            "lost with it; move it away, or name another folder"
+        )
     if not force:
         raise StoreError(f"{out}: there is a model already; name another folder, or replace it with --force")
 
@@ -72,7 +93,7 @@ def _refuse_occupied(out: Path, force: bool) -> None:
 def _write_generation(folder: Path, tokenizer: TextTokenizer) -> None:
     ids = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.pad}
     text = json.dumps({"do_sample": False, **ids}, indent=2) + "\n"
-    (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    (folder / _GENERATION_FILE).write_text(text, encoding="utf-8")
 
 
 def _replace(partial: Path, out: Path) -> None:

@@ -204,8 +204,9 @@ def _pairing(record: RunRecord) -> str:
     rows = f", {columns} of them at step {last}" if last is not None else ""
     return (
         "Runs of one seed share their initial backbone and the order of their text. The initial backbone of "
-        f"this run has the digest `{record.pairing.backbone_init}`; the record keeps a digest of the rows of "
-        f"every column{rows}. The trained backbone has the digest `{record.final_weights}`."
+        f"this run has the digest {markdown_text(record.pairing.backbone_init)}; the record keeps a digest "
+        f"of the rows of every column{rows}. The trained backbone has the digest "
+        f"{markdown_text(record.final_weights)}."
     )
 
 

@@ -173,7 +173,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _parse(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(raw.decode("utf-8-sig"))
+        row = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_named_once)
     except UnicodeDecodeError as error:
         raise TaskError(
             f"{where}: not UTF-8 ({error.reason}, byte {error.start} of the line); convert it, for instance "
@@ -184,6 +184,16 @@ def _parse(raw: bytes, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise TaskError(f"{where}: {_short(row)} is not a JSON object with named fields")
     return row
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that stands twice, one value would be dropped in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {_short(twice)} stands twice in one object")
+    return found
 
 
 def _short(value: Any) -> str:

@@ -25,13 +25,15 @@ class Sampling:
     def __post_init__(self) -> None:
         """
         Raises:
-            TaskError: a negative number, or a temperature that is not finite.
+            TaskError: a negative number, a temperature that is not finite, or a seed of more than 64 bits.
         """
         if not 0.0 <= self.temperature < float("inf"):
             raise TaskError(f"temperature is {self.temperature:g}; it is 0 or more, and finite")
         for name, value in (("top_k", self.top_k), ("seed", self.seed)):
             if value < 0:
                 raise TaskError(f"{name} is {value}; it is 0 or more")
+        if self.seed >= 1 << 64:
+            raise TaskError(f"seed is {self.seed}; it is below 2^64")
 
 
 def fit_prompt(prompt: Sequence[int], context_length: int, most: int) -> tuple[list[int], int]:
@@ -74,7 +76,8 @@ def sample(
                 raise TaskError(
                     "the model's logits are not finite; it has diverged, and nothing is generated"
                 )
-            logits = logits / how.temperature
+            # Less the largest first: over a tiny temperature anything above zero would be infinite.
+            logits = (logits - logits.max()) / how.temperature
             if how.top_k and how.top_k < len(logits):
                 logits[logits < logits.topk(how.top_k).values[-1]] = -torch.inf
             token = int(torch.multinomial(logits.softmax(-1), 1, generator=draws))

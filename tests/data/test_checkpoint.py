@@ -67,20 +67,25 @@ def test_the_tensors_that_are_asked_for_are_those_of_the_backbone(
         ({"head_dim": 16}, ("head_dim is 16", "= 8")),
         ({"attention_bias": True}, ("attention_bias",)),
         ({"mlp_bias": True}, ("mlp_bias",)),
-        ({"hidden_act": "gelu"}, ("hidden_act is gelu", "silu")),
+        ({"hidden_act": "gelu"}, ("hidden_act is 'gelu'", "silu")),
         ({"quantization_config": {"bits": 4}}, ("quantization_config",)),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, ("rope_type is yarn", "llama3")),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, ("rope_type is 'yarn'", "llama3")),
         ({"rope_parameters": {"rope_type": "linear"}}, ("factor is missing",)),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, ("one rotary scaling",)),
         ({"rope_parameters": {**LLAMA3, "low_freq_factor": 4.0}}, ("low_freq_factor",)),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, ("partial_rotary_factor",)),
-        ({"num_hidden_layers": "two"}, ("num_hidden_layers is two", "whole number")),
+        ({"num_hidden_layers": "two"}, ("num_hidden_layers is 'two'", "whole number")),
+        ({"num_hidden_layers": "2"}, ("num_hidden_layers is '2'",)),
+        ({"num_hidden_layers": 2_000_000_000}, ("num_hidden_layers is 2000000000", "tensors")),
+        ({"model_type": ["llama"]}, ("model_type is ['llama']",)),
+        ({"rms_norm_eps": 10**400}, ("rms_norm_eps is 1000", "a number above 0")),
+        ({"hidden_act": "\x1b[2J"}, (r"hidden_act is '\x1b[2J'",)),
         ({"num_hidden_layers": True}, ("num_hidden_layers is True",)),
         ({"hidden_size": None}, ("hidden_size is missing",)),
-        ({"num_attention_heads": 5}, ("num_attention_heads 5",)),
+        ({"num_attention_heads": 5}, ("hidden_size is 32", "num_attention_heads (5)")),
         ({"num_key_value_heads": 3}, ("num_key_value_heads is 3",)),
         ({"rms_norm_eps": 0}, ("rms_norm_eps is 0",)),
-        ({"tie_word_embeddings": "no"}, ("tie_word_embeddings is no",)),
+        ({"tie_word_embeddings": "no"}, ("tie_word_embeddings is 'no'",)),
         (
             {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 0},
             ("window",),
@@ -100,6 +105,12 @@ def test_what_the_backbone_cannot_represent_is_refused(
 def test_a_config_that_is_none_is_refused(folder: Path, text: str, named: str) -> None:
     (folder / "config.json").write_text(text)
     refused(folder, "config.json", named)
+
+
+def test_a_config_that_is_a_device_is_not_read(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("/dev/zero")
+    refused(folder, "config.json", "not a file")
 
 
 def test_a_mistral_is_read_within_its_window(folder: Path) -> None:

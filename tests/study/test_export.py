@@ -15,7 +15,7 @@ from ablate.data.tokenizer import load_tokenizer
 from ablate.model.pretrained import load_pretrained
 from ablate.model.transformer import weights_digest
 from ablate.recipe.schema import Recipe
-from ablate.record import RunRecord, Score, write_record
+from ablate.record import Pairing, RunRecord, Score, write_record
 from ablate.report.load import write_header
 from ablate.study.export import export_run
 from ablate.study.model_card import model_card
@@ -146,6 +146,7 @@ def test_text_of_a_recipe_stays_text_in_the_card(ran: Ran, exported: Path) -> No
         study="no",
         arm="---\n# owned",
         notes=["<script>x</script>"],
+        pairing=Pairing("`\n# owned <script>", {}),
         scores={"no/a": Score(1.0, 1, True)},
     )
     card = model_card(TrainedRun(hostile, exported, None), {}, media="none")
@@ -177,6 +178,32 @@ def test_a_folder_of_other_files_is_never_replaced(own: TrainedRun, tmp_path: Pa
     with pytest.raises(StoreError, match="there is a file of this name"):
         export_run(own, tmp_path / "home/thesis.tex", force=True)
     assert (tmp_path / "home/thesis.tex").read_text() == "years"
+
+
+def test_files_beside_a_model_are_never_lost_to_force(own: TrainedRun, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_run(own, out)
+    (out / ".git").mkdir()
+    with pytest.raises(StoreError, match=r"holds '\.git', which an export does not write"):
+        export_run(own, out, force=True)
+    assert (out / ".git").is_dir()
+
+
+def test_the_runs_own_model_is_never_replaced(own: TrainedRun, tmp_path: Path) -> None:
+    for out in (own.model, own.model / "../model", own.model.parent / "copy"):
+        with pytest.raises(StoreError, match="lies in the store's folder of the run"):
+            export_run(own, out, force=True)
+    assert (own.model / "media.safetensors").is_file()
+
+
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_a_folder_without_a_name_of_its_own_is_refused(
+    own: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(StoreError, match="name the folder to write"):
+        export_run(own, Path(out), force=True)
 
 
 def test_weights_that_were_changed_after_the_run_are_not_handed_on(own: TrainedRun, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from ablate.recipe.schema import ModelConfig
 from ablate.study.run import TextOnly
 from ablate.tasks.base import LogitModel, TreeModel
 from ablate.tasks.errors import TaskError
-from ablate.tasks.packing import TokenTree
 from ablate.tasks.likelihood import (
     Request,
     Scored,
@@ -19,6 +18,7 @@ from ablate.tasks.likelihood import (
     greedy_log_likelihoods,
     token_log_likelihoods,
 )
+from ablate.tasks.packing import TokenTree
 
 PAD, VOCABULARY, CONTEXT = 2, 97, 40
 
@@ -52,7 +52,7 @@ def model() -> TextOnly:
 
 @pytest.fixture(scope="module")
 def requests() -> list[Request]:
-    """Pairs that differ in one token, choices after one question, long contexts to be cut, and repetitions."""
+    """Pairs that differ in one token, choices of one question, long contexts to be cut, and repetitions."""
     draw = random.Random(0)
 
     def tokens(count: int) -> list[int]:
@@ -145,11 +145,13 @@ def test_greedy_is_what_greedy_decoding_would_write(model, requests, way) -> Non
         for _ in range(3):
             with torch.no_grad():
                 written.append(int(model(torch.tensor([context + written]))[0, -1].argmax()))
-        asked += [Request(context, written), Request(context, [*written[:2], 3]), Request(context, written[:1])]
+        asked += [
+            Request(context, written),
+            Request(context, [*written[:2], 3]),
+            Request(context, written[:1]),
+        ]
     found = greedy_log_likelihoods(way(model), [*asked, *requests[:40]], PAD, 7)
-    assert [one.greedy for one in found] == [
-        greedily(model, request) for request in [*asked, *requests[:40]]
-    ]
+    assert [one.greedy for one in found] == [greedily(model, request) for request in [*asked, *requests[:40]]]
     assert sum(one.greedy for one in found) >= 40
     assert [one.log_likelihood for one in found] == pytest.approx(
         continuation_log_likelihoods(model, [*asked, *requests[:40]], PAD, 7), abs=1e-5
@@ -159,9 +161,7 @@ def test_greedy_is_what_greedy_decoding_would_write(model, requests, way) -> Non
 @pytest.mark.parametrize("way", [lambda model: model, Rows])
 def test_a_constant_model_writes_every_continuation_equally_often(requests, way) -> None:
     model = text_only(scale=0.0)
-    for request, found in zip(
-        requests, greedy_log_likelihoods(way(model), requests, PAD, 64), strict=True
-    ):
+    for request, found in zip(requests, greedy_log_likelihoods(way(model), requests, PAD, 64), strict=True):
         assert found.log_likelihood == pytest.approx(-len(request.continuation) * math.log(VOCABULARY))
         assert found.greedy == pytest.approx(VOCABULARY ** -len(request.continuation), rel=1e-12)
 

@@ -253,6 +253,10 @@ def test_an_unusable_item_is_refused_with_its_line(load, row, message: str) -> N
         (b'{"question": \n', r"bad\.jsonl:1: not JSON"),
         (b'{"question": "caf\xe9"}\n', r"bad\.jsonl:1: not UTF-8"),
         (b"[" * 100_000 + b"\n", r"bad\.jsonl:1: not JSON"),
+        (
+            b'{"question": "q", "choices": ["a", "b"], "label": 0, "label": 1}\n',
+            r"bad\.jsonl:1: .*the key 'label' stands twice",
+        ),
         (b'{"question": "\\ud800", "choices": ["a", "b"], "label": 0}\n', r"bad\.jsonl:1: .*surrogate"),
         (b"\x1f\x8b\x08\x00broken", "bad.jsonl"),
     ],

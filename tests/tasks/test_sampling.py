@@ -58,7 +58,8 @@ def test_temperature_zero_takes_the_likeliest_token_each_time() -> None:
         with torch.no_grad():
             assert token == int(model(torch.tensor([read]))[0, -1].argmax())
         read.append(token)
-    assert sample(model, Bytes(), PROMPT, 6, Sampling(temperature=1e-4)) == made
+    for temperature in (1e-4, 5e-324):
+        assert sample(model, Bytes(), PROMPT, 6, Sampling(temperature=temperature)) == made
     assert sample(model, Bytes(), PROMPT, 6, Sampling(temperature=1.0, top_k=1)) == made
 
 
@@ -135,6 +136,7 @@ def test_every_position_of_the_context_is_used() -> None:
         {"temperature": math.inf},
         {"top_k": -1},
         {"seed": -1},
+        {"seed": 1 << 64},
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
