@@ -67,12 +67,17 @@ DEFAULT_CACHE = Path(".ablate/cache")
 @app.command()
 def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = DEFAULT_CACHE) -> None:
     """Check a recipe and the data it names; every error of the recipe at once."""
+    from ablate.budget.plan import plan_study
     from ablate.materials import prepare
     from ablate.recipe.load import load_recipe
     from ablate.show import show_materials, show_undecodable
     from ablate.show_overlap import show_notes
+    from ablate.study.screened import read_exclusions
 
-    materials = prepare(load_recipe(recipe, overrides or []), cache)
+    loaded = load_recipe(recipe, overrides or [])
+    materials = prepare(loaded, cache)
+    if loaded.endpoints.screen:
+        read_exclusions(loaded, materials, plan_study(materials))
     show_materials(materials)
     show_notes(materials.overlaps)
     if show_undecodable(materials):
@@ -242,11 +247,13 @@ def list_encoders() -> None:
 
 
 @list_app.command("tasks")
-def list_tasks() -> None:
-    """Task kinds: prompt, metrics, chance, clusters and where to get the data."""
+def list_tasks(
+    kind: Annotated[str, typer.Argument(help="One kind, such as blimp; all if left out.")] = "",
+) -> None:
+    """Task kinds: prompt, metrics, chance, clusters, settings and where to get the data."""
     from ablate.show_tasks import show_tasks
 
-    show_tasks()
+    show_tasks(kind)
 
 
 @data_app.command("inspect")

@@ -36,6 +36,11 @@ class Score:
     """Expected value of a model that knows nothing, where there is one."""
 
 
+def of_whole_task(endpoint: str) -> bool:
+    """Whether an endpoint is a metric over all items of a task: `task/metric`, without subset or group."""
+    return endpoint.count("/") == 1 and "." not in endpoint.partition("/")[2]
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """The training loss at one step. Losses are nats per scored text position, media loss unweighted."""

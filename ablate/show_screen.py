@@ -11,12 +11,13 @@ from ablate.show import console, titled_table
 if TYPE_CHECKING:
     from ablate.report.study import RenderedStudy
 
-MOST_SHOWN = 12
+MOST_SHOWN = 40
 """Endpoints that the terminal shows, unless more have a margin; the files hold all."""
 
 
 def show_screen(folder: Path) -> "RenderedStudy":
     """Render the screen, write its files, and print its verdicts."""
+    from ablate.record import of_whole_task
     from ablate.report.screen import SCREEN_FILE
     from ablate.report.screen_document import screen_sentences
     from ablate.report.study import render_study
@@ -28,10 +29,18 @@ def show_screen(folder: Path) -> "RenderedStudy":
     screened = rendered.study.screening
     stated = [rendered.header.primary, *rendered.header.margins]
     judged = sum(one.endpoint in stated for one in screened)
-    order = sorted(screened, key=lambda one: (one.endpoint not in stated, one.verdict != "usable"))
-    shown = order[: max(judged, MOST_SHOWN)]
+    order = sorted(
+        screened,
+        key=lambda one: (
+            one.endpoint not in stated,
+            not of_whole_task(one.endpoint),
+            one.verdict != "usable",
+        ),
+    )
+    whole = sum(one.endpoint in stated or of_whole_task(one.endpoint) for one in screened)
+    shown = order[: max(judged, min(whole, MOST_SHOWN))]
     table = titled_table(
-        f"{rendered.header.study}: endpoints with a margin first", "endpoint", "verdict", "reason"
+        f"{rendered.header.study}: endpoints with a margin, then whole tasks", "endpoint", "verdict", "reason"
     )
     for column in table.columns:
         column.justify = "left"

@@ -1,5 +1,6 @@
 """What `ablate list tasks` prints: every kind of task, what it asks and where its data come from."""
 
+from dataclasses import fields
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,24 @@ INDENT = 12
 """Columns of the names on the left."""
 
 
-def show_tasks() -> None:
-    """A block for each task kind, and below them what the metrics mean."""
+def show_tasks(kind: str = "") -> None:
+    """A block for each task kind, or for ``kind`` alone, and below them what the metrics mean.
+
+    Raises:
+        UnknownTaskError: no task has that kind.
+    """
     out = Console(width=WIDTH, highlight=False)
-    for line in task_lines():
+    for line in task_lines(kind):
         out.print(line, markup=False, soft_wrap=True)
 
 
-def task_lines() -> list[str]:
-    """The lines of the listing, none of them wider than `WIDTH`."""
+def task_lines(only: str = "") -> list[str]:
+    """The lines of the listing, none of them wider than `WIDTH`; of the kind ``only``, if it is named."""
     from ablate.tasks.registry import TASKS, task_class
 
     lines: list[str] = []
     meanings: dict[tuple[str, str], list[str]] = {}
-    for kind in TASKS:
+    for kind in [task_class(only).kind] if only else TASKS:
         found = task_class(kind)
         lines += [f"{kind} (version {found.version})"]
         for metric, info in found.metrics.items():
@@ -38,6 +43,7 @@ def task_lines() -> list[str]:
             "lower": _better(found.metrics, False),
             "chance": found.chance_level,
             "clusters": found.clusters or "none: every item stands for itself",
+            "settings": ", ".join(field.name for field in fields(found.Config)),
             "data": found.source,
         }
         for name, text in stated.items():

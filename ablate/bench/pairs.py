@@ -1,4 +1,4 @@
-"""Made-up minimal pairs of BLiMP's shape: paradigms of 67 kinds, sentences of 4 to 12 words, many with common openings."""
+"""Made-up minimal pairs of BLiMP's shape: 67 paradigms, sentences of 4 to 12 words, many with one opening."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ _OPTIONS = (1, 2, 10, 60, 200)
 def write_pairs(folder: Path, pairs: int, words: int) -> list[str]:
     """Files of at least ``pairs`` pairs in all, over a lexicon of ``words`` words, one file a paradigm.
 
-    A paradigm is a frame of places, each filled from a few words of its own or from many; the two sentences of
-    a pair differ in one word, nearer to the end than to the beginning.
+    A paradigm is a frame of places, each filled from a few words of its own or from many; the two sentences
+    of a pair differ in one word, nearer to the end than to the beginning.
     """
     draw = np.random.Generator(np.random.PCG64(0))
     lexicon = _lexicon(words, draw)
@@ -24,7 +24,7 @@ def write_pairs(folder: Path, pairs: int, words: int) -> list[str]:
     for number in range(PARADIGMS):
         path = folder / f"paradigm_{number:02d}.jsonl"
         frame = [
-            draw.choice(lexicon, int(draw.choice(_OPTIONS)), replace=False)
+            draw.choice(lexicon, min(len(lexicon), int(draw.choice(_OPTIONS))), replace=False)
             for _ in range(draw.integers(4, 13))
         ]
         changed = int(draw.integers(len(frame) // 2, len(frame)))

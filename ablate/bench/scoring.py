@@ -99,9 +99,9 @@ class Contest:
 
     def _compare(self, name: str, found: list[float]) -> None:
         self._first = self._first or found
-        apart = max(abs(one - other) for one, other in zip(found, self._first, strict=True))
-        if not apart <= AGREEMENT:
-            raise ValueError(f"{name}: a log-likelihood is {apart:.2g} nats from the first way's")
+        for one, other in zip(found, self._first, strict=True):
+            if not abs(one - other) <= AGREEMENT:
+                raise ValueError(f"{name}: a log-likelihood is {one}, and {other} by the first way")
 
     def rate(self, name: str, items: int) -> float:
         """Items a second, the median over the rounds."""
@@ -114,7 +114,10 @@ class Contest:
 
 
 TREES, ROWS, WHOLE = "log-likelihoods", "log-likelihoods in padded rows", "whole task"
-LIKELIHOODS, EVALUATION = "log-likelihoods by lm-eval's hf, batch ", "whole evaluation by lm-eval's hf, batch "
+LIKELIHOODS, EVALUATION = (
+    "log-likelihoods by lm-eval's hf, batch ",
+    "whole evaluation by lm-eval's hf, batch ",
+)
 
 
 def measure_scoring(bench: ScoringBench, folder: Path) -> list[Measurement]:
@@ -174,9 +177,7 @@ def _backbone(bench: ScoringBench) -> Transformer:
     return backbone
 
 
-def _scored(
-    model: TextOnly | PaddedRows, sentences: Sequence[str], tokenizer: TextTokenizer
-) -> list[float]:
+def _scored(model: TextOnly | PaddedRows, sentences: Sequence[str], tokenizer: TextTokenizer) -> list[float]:
     requests = [Request([tokenizer.bos], tokens) for tokens in tokenizer.encode(list(sentences))]
     return continuation_log_likelihoods(model, requests, tokenizer.pad, SCORING_ROWS)
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class _Timed(HFLM):  # type: ignore[misc]
 
 
 class Harness:
-    """The `hf` model of an exported folder at some batch sizes, in fp32, and the pairs as tasks of lm-eval."""
+    """lm-eval's `hf` model of an exported folder at some batch sizes, in fp32, and the pairs as its tasks."""
 
     def __init__(
         self, model: Path, paths: Sequence[str], sentences: Sequence[str], batches: Sequence[int]
@@ -52,7 +53,7 @@ class Harness:
         that of the log-likelihoods is the part of it that the model takes, tokenisation included.
         """
         for batch, model in self._models.items():
-            contest.time(f"{EVALUATION}{batch}", lambda model=model: self._evaluated(model))
+            contest.time(f"{EVALUATION}{batch}", partial(self._evaluated, model))
             contest.seconds.setdefault(f"{LIKELIHOODS}{batch}", []).append(model.seconds)
 
     def _evaluated(self, model: _Timed) -> list[float]:

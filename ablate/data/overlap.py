@@ -10,6 +10,7 @@ most sentences of BLiMP have fewer than 8. Items and texts are compared word by 
 What was found is cached by the contents of stream and task.
 """
 
+import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -146,7 +147,7 @@ def _read(path: Path) -> TaskOverlap:
     try:
         with np.load(path, allow_pickle=False) as held:
             return TaskOverlap(**{one.name: held[one.name] for one in fields(TaskOverlap)})
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: the cached overlap is damaged ({error}); delete this file") from error
 
 

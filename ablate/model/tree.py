@@ -1,9 +1,9 @@
 """The backbone over a tree of tokens: each node sees its ancestors and itself.
 
-What many sequences begin with is computed once, and nothing is spent on padding in all that works position by
-position: norms, projections, MLP. For attention the nodes, which stand depth first, are cut into spans. What a
-node of a span sees is part of the span itself and of the path to its first node, so a span attends to these
-alone, under a mask.
+What many sequences begin with is computed once, and nothing is spent on padding in all that works position
+by position: norms, projections, MLP. For attention the nodes, which stand depth first, are cut into spans.
+What a node of a span sees is part of the span itself and of the path to its first node, so a span attends to
+these alone, under a mask.
 """
 
 from collections.abc import Iterator
@@ -75,7 +75,8 @@ def _sees_path(rows: NDArray[np.int64], width: int) -> NDArray[np.bool_]:
     """bool[s, span, width]: an ancestor of the first node is one of a later node as long as no node up to
     there is as high as it or higher."""
     highest = np.minimum.accumulate(rows, axis=1)
-    return highest[:, :, None] > np.arange(width)
+    found: NDArray[np.bool_] = highest[:, :, None] > np.arange(width)
+    return found
 
 
 def _sees_span(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -86,7 +87,8 @@ def _sees_span(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     # highest[s, j, i] is the least depth of the nodes j + 1 to i.
     highest = np.minimum.accumulate(np.where(after.T, rows[:, None, :], deepest), axis=2)
     below = (highest > rows[:, :, None]).transpose(0, 2, 1)
-    return (below & after) | np.eye(span, dtype=bool)
+    found: NDArray[np.bool_] = (below & after) | np.eye(span, dtype=bool)
+    return found
 
 
 class _FixedBlock:

@@ -129,11 +129,13 @@ def _judged(study: Analysis) -> list[Section | Picture]:
         title = "Contrasts of the plan (not confirmatory, see Plan)"
     family = f"P values are adjusted after Holm over these {len(confirmatory)} contrasts. {LEGEND}"
     legend = " ".join([family, *looks_legend(study.header), *coverage_legend(study.contrasts)])
-    return [
+    parts: list[Section | Picture] = [
         Section("missing", "Missing and refused", missing, none),
         Section("confirmatory", title, contrast_table(confirmatory), legend),
-        Picture("forest", "Forest plot of the contrasts", _forest_alternative(study)),
     ]
+    if study.contrasts:
+        parts.append(Picture("forest", "Forest plot of the contrasts", _forest_alternative(study)))
+    return parts
 
 
 def _effects(study: Analysis) -> list[Section | Picture]:

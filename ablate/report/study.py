@@ -50,7 +50,11 @@ SUMMARY_WIDTHS = (19, 15, 17, 20, 13)
 OPTIONAL = {
     "decomposition.csv",
     "equivalents.csv",
-    *(f"{key}.{form}" for key in ("decomposition", "loss_flops", "loss_tokens") for form in ("svg", "png")),
+    *(
+        f"{key}.{form}"
+        for key in ("forest", "decomposition", "loss_flops", "loss_tokens")
+        for form in ("svg", "png")
+    ),
 }
 """Files that a report has only where there is something to put into them."""
 

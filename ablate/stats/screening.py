@@ -5,10 +5,10 @@ scores rise with compute. Everything else is no endpoint to confirm anything on:
 by luck alone, and two arms at chance would be called equivalent.
 
 Tests are adjusted after Holm, each family at alpha: those against chance (`ablate.stats.above_chance`) apart
-from those of rising (`ablate.stats.trend`), and endpoints that the study states a margin for apart from all
-others, as its confirmatory contrasts are from the exploratory ones: a task with 67 subsets and 5 metrics must
-not decide what three stated endpoints need. So in either group the probability that any endpoint at chance
-passes is at most alpha, and so is that any endpoint that does not rise passes.
+from those of rising (`ablate.stats.trend`); and apart from one another the endpoints that the study states a
+margin for, metrics over all items of a task, and metrics of subsets and groups. A task with 67 subsets and 5
+metrics must not decide what three stated endpoints need. So in each of the three the probability that any
+endpoint at chance passes is at most alpha, and so is that any endpoint that does not rise passes.
 """
 
 import math
@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.record import of_whole_task
 from ablate.stats.above_chance import AboveChance, above_chance
 from ablate.stats.trend import Trend, falls, page_trend
 from ablate.stats.verdict import ALPHA, holm
@@ -100,8 +101,11 @@ def screen(
     Args:
         stated: endpoints that the study has a margin for, families of their own.
     """
-    groups = [[one for one in endpoints if (one.endpoint in stated) == group] for group in (True, False)]
-    found = {one.endpoint: one for group in groups for one in _screen_group(group, alpha)}
+    groups: dict[str, list[LadderScores]] = {}
+    for one in endpoints:
+        group = "stated" if one.endpoint in stated else "whole" if of_whole_task(one.endpoint) else "part"
+        groups.setdefault(group, []).append(one)
+    found = {one.endpoint: one for group in groups.values() for one in _screen_group(group, alpha)}
     return [found[one.endpoint] for one in endpoints]
 
 
@@ -215,7 +219,8 @@ def _floor(
     needed = _needed(tested, alpha / max(1, family))
     if needed is None:
         return "at floor", said
-    if _is_share(found) and needed > 1.0:
+    # What has a chance level and is better when higher is a share or a correlation.
+    if found.higher_is_better and needed > 1.0:
         return "cannot be told", f"{said}: so few seeds and items could not tell a perfect score from chance"
     side = "above" if found.higher_is_better else "below"
     return "at floor", f"{said}; a score {side} {needed:.4g} would have been told from chance"

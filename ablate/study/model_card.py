@@ -10,7 +10,7 @@ import yaml
 
 from ablate.data.controls import KEEPS_AND_CHANGES
 from ablate.recipe.interpolation import mapped
-from ablate.record import RunRecord, Score
+from ablate.record import RunRecord, Score, of_whole_task
 from ablate.report.tables import Table
 from ablate.report.text import markdown_table, markdown_text
 from ablate.study.store import run_name
@@ -75,8 +75,8 @@ def _front_matter(record: RunRecord) -> dict[str, Any]:
 
 
 def _overall(record: RunRecord) -> dict[str, Score]:
-    """Scores over all items of a task, without those of its subsets."""
-    return {name: score for name, score in record.scores.items() if name.count("/") == 1}
+    """Scores over all items of a task, without those of its subsets and groups."""
+    return {name: score for name, score in record.scores.items() if of_whole_task(name)}
 
 
 def _run(record: RunRecord) -> Table:
@@ -179,10 +179,13 @@ def _scores(record: RunRecord) -> str:
     if not record.scores:
         return "The run was not scored."
     table = Table(["endpoint", "score", "chance", "items", "better"])
-    for name, score in record.scores.items():
+    whole = _overall(record)
+    for name, score in whole.items():
         better = "higher" if score.higher_is_better else "lower"
         table.add([name, _number(score.value), _number(score.chance), score.items, better])
     legend = "Scored on text alone, in fp32. Chance is what a model that knows nothing scores."
+    if more := len(record.scores) - len(whole):
+        legend += f" The record holds {more} more, of subsets and groups of items."
     return f"{legend}\n\n{markdown_table(table)}"
 
 

@@ -68,7 +68,7 @@ class TrainableModel(LogitModel, Protocol):
 
 @runtime_checkable
 class TreeModel(LogitModel, Protocol):
-    """A model that reads a tree of tokens at once: `ablate.tasks.likelihood` asks it instead of `__call__`."""
+    """A model that can read a tree of tokens at once; `ablate.tasks.likelihood` then calls it that way."""
 
     @property
     def tree_nodes(self) -> int:
@@ -80,7 +80,7 @@ class TreeModel(LogitModel, Protocol):
         ...
 
     def tree_logits(self, states: Tensor) -> Tensor:
-        """Logits float32[m, vocabulary] of the token after each of the nodes of ``states`` float32[m, width]."""
+        """Logits float32[m, vocabulary] of the tokens after nodes of ``states`` float32[m, width]."""
         ...
 
 

@@ -116,7 +116,7 @@ def spread_notes(task: str, labels: Sequence[int], predicted: Sequence[Sequence[
         f"{metric} {standard_deviation([measure(labels, own) for own in predicted]):.4f}"
         for metric, measure in {"accuracy": _share_equal, **OF_WHOLE_SETS}.items()
     ]
-    return [f"{task}: standard deviation over the fine-tuning seeds of this run: {', '.join(parts)}"]
+    return [f"{task}: the fine-tuning seeds of a run differ by standard deviations of: {', '.join(parts)}"]
 
 
 def _share_equal(labels: Sequence[int], predicted: Sequence[int]) -> float:

@@ -1,11 +1,12 @@
 """Log-likelihoods of continuations under a causal model, in fp32, whatever the batching.
 
-Every sequence is padded on the right to a length that depends on the sequence alone, so that neither the
-batch size nor its neighbours change the shape it is computed in, beyond the number of rows.
+A `TreeModel` reads requests as trees, common beginnings once (see `ablate.tasks.packing`). Any other model
+gets rows, where every sequence is padded on the right to a length that depends on the sequence alone, so that
+neither the batch size nor its neighbours change the shape it is computed in, beyond the number of rows.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ablate.tasks.base import LogitModel, TreeModel
 from ablate.tasks.errors import TaskError
+from ablate.tasks.logits import rows_at_a_time, token_values
 from ablate.tasks.packing import PackedRequests, pack
 
 BUCKET = 8
@@ -23,9 +25,6 @@ TIE_TOLERANCE = 1e-6
 """Two log-likelihoods closer than this, relative to the larger, are tied. Rounding in fp32 moves a sum of
 token log-probabilities by a few 1e-7 of its size from one batch shape to another; a real difference this
 small is a likelihood ratio of 1.0001 at 100 nats, which nobody would call a preference."""
-
-_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 26}
-"""Most logits that are normalised at a time: on a CPU (8 MiB of fp32) few enough for its caches."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +210,10 @@ def _score_tree(
         check_logits(found, (stop - start, model.vocabulary))
         return found
 
-    chunk = max(1, _LOGITS[states.device.type] // model.vocabulary)
-    values, shares = _read_logits(logits, len(nodes), chunk, packed.place, packed.target, greedy=greedy)
+    chunk = rows_at_a_time(states.device, model.vocabulary)
+    values, shares = token_values(
+        logits, len(nodes), chunk, packed.place, packed.target, ties=TIE_TOLERANCE if greedy else None
+    )
     answers = packed.answers.tolist()
     values = [values[answer] for answer in answers]
     shares = [shares[answer] for answer in answers] if greedy else []
@@ -264,9 +265,10 @@ def _score_batch(
     def rows(start: int, stop: int) -> Tensor:
         return flat[asked[start:stop].to(flat.device)]
 
-    chunk = max(1, _LOGITS[flat.device.type] // model.vocabulary)
-    values, shares = _read_logits(
-        rows, len(asked), chunk, torch.arange(len(asked)), targets, greedy=greedy
+    chunk = rows_at_a_time(flat.device, model.vocabulary)
+    places = torch.arange(len(asked))
+    values, shares = token_values(
+        rows, len(asked), chunk, places, targets, ties=TIE_TOLERANCE if greedy else None
     )
     return zip(chosen, _by_request(members, values, shares), strict=True)
 
@@ -311,43 +313,3 @@ def check_logits(logits: Tensor, shape: tuple[int, ...]) -> None:
             f"the model returned logits {logits.dtype}{list(logits.shape)}; "
             f"tasks are scored in torch.float32{list(shape)}"
         )
-
-
-def _read_logits(
-    logits: Callable[[int, int], Tensor],
-    rows: int,
-    chunk: int,
-    place: Tensor,
-    target: Tensor,
-    *,
-    greedy: bool,
-) -> tuple[list[float], list[float]]:
-    """Log-probability of the token ``target`` int64[e] at row ``place`` int64[e], ascending, and with
-    ``greedy`` its share of the top (see `_Answer`).
-
-    ``logits(start, stop)`` gives float32[stop - start, vocabulary] of rows start to stop of ``rows``, at most
-    ``chunk`` at a time.
-    """
-    values: list[Tensor] = []
-    shares: list[Tensor] = []
-    starts = torch.arange(0, rows + chunk, chunk).clamp(max=rows)
-    bounds = torch.searchsorted(place, starts).tolist()
-    for part, start in enumerate(starts[:-1].tolist()):
-        found = logits(start, min(start + chunk, rows))
-        own_rows = slice(bounds[part], bounds[part + 1])
-        row = (place[own_rows] - start).to(found.device)
-        normalised = torch.log_softmax(found, dim=-1)
-        own = normalised[row, target[own_rows].to(found.device)]
-        values.append(own.double())
-        if greedy:
-            shares.append(_top_share(normalised, own, row))
-    return torch.cat(values).tolist(), torch.cat(shares).tolist() if greedy else []
-
-
-def _top_share(normalised: Tensor, own: Tensor, row: Tensor) -> Tensor:
-    """float64[e]: 1/k for log-probabilities ``own`` float32[e] that are among k tied (see `tied`) for the
-    largest of their ``row`` int64[e] of ``normalised`` float32[n, vocabulary], else 0."""
-    top = normalised.amax(dim=-1)
-    least = top - TIE_TOLERANCE * top.abs().clamp(min=1.0)
-    count = (normalised >= least.unsqueeze(-1)).sum(dim=-1)
-    return torch.where(own >= least[row], 1.0 / count[row].double(), 0.0)

@@ -217,3 +217,13 @@ def test_list_tasks_names_every_kind_with_its_metrics(ablate: Run) -> None:
     assert set(TASKS) <= set(blocks)
     for kind in TASKS:
         assert set(task_class(kind).metrics) <= set(re.findall(r"\w+", blocks[kind]))
+
+
+def test_one_kind_of_task_is_listed_with_its_settings(ablate: Run) -> None:
+    ran = ablate("list", "tasks", "fine_tune")
+    assert ran.code == 0
+    assert {"text_fields", "label_field", "method", "freeze_backbone"} <= set(re.findall(r"\w+", ran.out))
+    assert "blimp (version" not in ran.out
+    unknown = ablate("list", "tasks", "fine_tume")
+    assert unknown.code != 0
+    assert "Did you mean 'fine_tune'" in unknown.err

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.model import products
@@ -87,6 +87,7 @@ def depths(draw) -> list[int]:
     return found + [0] * (-len(found) % 8)
 
 
+@settings(max_examples=40)
 @given(depths())
 def test_a_node_sees_its_path_and_nothing_else(depth) -> None:
     paths, seen = paths_of(depth), {}

@@ -15,7 +15,7 @@ from ablate.data.tokenizer import load_tokenizer
 from ablate.model.pretrained import load_pretrained
 from ablate.model.transformer import weights_digest
 from ablate.recipe.schema import Recipe
-from ablate.record import Pairing, RunRecord, Score, write_record
+from ablate.record import Pairing, RunRecord, Score, of_whole_task, write_record
 from ablate.report.load import write_header
 from ablate.study.export import export_run
 from ablate.study.model_card import model_card
@@ -110,7 +110,8 @@ def test_the_card_says_what_the_model_is(ran: Ran, exported: Path) -> None:
             str(record.provenance["commit"]),
         ),
         *record.data_digests.values(),
-        *record.scores,
+        *(name for name in record.scores if of_whole_task(name)),
+        "more, of subsets and groups of items",
         *("AutoModelForCausalLM", "lm_eval --model hf", "media.safetensors"),
     ):
         assert said in card

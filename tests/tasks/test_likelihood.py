@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.tasks import likelihood
+from ablate.tasks import logits
 from ablate.tasks.errors import TaskError
 from ablate.tasks.likelihood import (
     Request,
@@ -166,7 +166,7 @@ def test_scores_are_fp32_under_autocast_and_reduced_precision_and_leave_both_as_
 def test_normalising_a_few_positions_at_a_time_changes_nothing(attention, monkeypatch) -> None:
     model, requests = attention(), _requests(30)
     reference = continuation_log_likelihoods(model, requests, PAD, 16)
-    monkeypatch.setitem(likelihood._LOGITS, "cpu", 5 * 259)
+    monkeypatch.setitem(logits._LOGITS, "cpu", 5 * 259)
     assert continuation_log_likelihoods(model, requests, PAD, 16) == pytest.approx(reference, rel=1e-6)
 
 

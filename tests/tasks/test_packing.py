@@ -49,9 +49,7 @@ def test_every_token_is_asked_for_after_all_that_stands_before_it(sequences, nod
         for index, found in zip(packed.members, asked(packed, sequences), strict=True):
             context, continuation = sequences[index]
             whole = context + continuation
-            assert found == [
-                (whole[:place], whole[place]) for place in range(len(context), len(whole))
-            ]
+            assert found == [(whole[:place], whole[place]) for place in range(len(context), len(whole))]
             answered.append(index)
     assert sorted(answered) == list(range(len(sequences)))
 
@@ -81,7 +79,7 @@ def test_nobody_is_asked_twice(sequences) -> None:
 @given(requests, st.integers(1, 30))
 def test_a_tree_is_larger_than_allowed_only_for_one_long_sequence(sequences, nodes) -> None:
     for packed in packs(sequences, nodes):
-        longest = max(len(sum(sequences[index], [])) - 1 for index in packed.members)
+        longest = max(sum(map(len, sequences[index])) - 1 for index in packed.members)
         assert len(packed.tree.tokens) <= max(nodes, longest)
 
 
