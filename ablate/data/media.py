@@ -85,7 +85,8 @@ class MediaSamples:
             """Kind to the media of that kind."""
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: the cached index is damaged ({error}); delete this folder") from error
-        self.keys: list[str] = [keys[number] for number in self.in_shards.tolist()]
+        whole = len(self.in_shards) == len(keys)
+        self.keys: list[str] = keys if whole else [keys[number] for number in self.in_shards.tolist()]
         """Key of each sample; two shards may use the same one."""
         self._start = np.cumsum([0, *(len(shard) for shard in shards)])
 
