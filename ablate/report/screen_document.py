@@ -22,11 +22,11 @@ SCREEN_LEGEND = (
     "over seeds is the larger of that at the full budget and the mean over the shares, with half the "
     "degrees of freedom of independent runs, fewer where the variances differ. Rising: Page's exact test "
     "(1963) over shares, seeds as blocks, for these items; the whole budget has to beat its smallest share, "
-    "and no step may fall by more than noise. Each is adjusted after Holm, over the endpoints with a margin "
-    "and over all others apart. Needed: the score that Holm's first step asks for. At floor: not shown to be "
-    "above chance. Cannot be told: too few seeds, shares or items, or runs missing. Where length, or how "
-    "common an answer is, tells choices apart (see Disclosures), a model that knows nothing need not score "
-    "chance."
+    "and no step may fall by more than noise. Each is adjusted after Holm, in three families apart: "
+    "endpoints with a margin, metrics over whole tasks, and those of subsets and groups. Needed: the score "
+    "that Holm's first step asks for. At floor: not shown to be above chance. Cannot be told: too few seeds, "
+    "shares or items, or runs missing. Where length, or how common an answer is, tells choices apart (see "
+    "Disclosures), a model that knows nothing need not score chance."
 )
 
 SELECTION = (

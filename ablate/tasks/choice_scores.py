@@ -27,6 +27,15 @@ CHOICE_METRICS: dict[str, MetricInfo] = {
     ),
 }
 
+PAIR_METRICS: dict[str, MetricInfo] = {
+    "accuracy": CHOICE_METRICS["accuracy"],
+    "margin": MetricInfo(
+        True, "nats", "log-probability of the right choice less that of the likeliest wrong one"
+    ),
+    **CHOICE_METRICS,
+}
+"""With the margin between alternatives that differ in little else than what makes one of them right."""
+
 
 def score_choices(
     item: ChoiceItem, log_likelihoods: Sequence[float], tokens: Sequence[int], vocabulary: int

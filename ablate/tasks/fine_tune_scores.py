@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from math import exp, fsum, log, sqrt
+from statistics import stdev
 
+from ablate.tasks.choice_scores import share_of_top
 from ablate.tasks.likelihood import tied
 
 Measure = Callable[[Sequence[int], Sequence[int]], float]
@@ -14,13 +16,6 @@ def normalised(logits: Sequence[float]) -> list[float]:
     top = max(logits)
     total = top + log(fsum(exp(value - top) for value in logits))
     return [value - total for value in logits]
-
-
-def share_right(log_probabilities: Sequence[float], label: int) -> float:
-    """1/k where ``label`` is one of k classes tied at the top, else 0."""
-    top = max(log_probabilities)
-    at_top = [tied(value, top) for value in log_probabilities]
-    return 1 / sum(at_top) if at_top[label] else 0.0
 
 
 def first_of_top(log_probabilities: Sequence[float]) -> int:
@@ -57,12 +52,6 @@ def matthews(labels: Sequence[int], predicted: Sequence[int]) -> float:
     return covariance / sqrt(spread) if spread else 0.0
 
 
-def standard_deviation(values: Sequence[float]) -> float:
-    """Of a sample of two or more, with n - 1."""
-    mean = fsum(values) / len(values)
-    return sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
 OF_WHOLE_SETS: dict[str, Measure] = {
     "macro_f1": macro_f1,
     "matthews": matthews,
@@ -80,7 +69,7 @@ def item_values(answers: Sequence[Sequence[float]], labels: Sequence[int]) -> di
     """
     right = [one[label] for one, label in zip(answers, labels, strict=True)]
     return {
-        "accuracy": [share_right(one, label) for one, label in zip(answers, labels, strict=True)],
+        "accuracy": [share_of_top(one, label) for one, label in zip(answers, labels, strict=True)],
         "probability": [exp(value) for value in right],
         "bits": [-value / log(2) for value in right],
     }
@@ -113,7 +102,7 @@ def spread_notes(task: str, labels: Sequence[int], predicted: Sequence[Sequence[
     if len(predicted) < 2:
         return []
     parts = [
-        f"{metric} {standard_deviation([measure(labels, own) for own in predicted]):.4f}"
+        f"{metric} {stdev([measure(labels, own) for own in predicted]):.4f}"
         for metric, measure in {"accuracy": _share_equal, **OF_WHOLE_SETS}.items()
     ]
     return [f"{task}: the fine-tuning seeds of a run differ by standard deviations of: {', '.join(parts)}"]

@@ -83,7 +83,7 @@ class Harness(Task):
     open_metrics: ClassVar[bool] = True
     """Whether there are metrics besides, which only the items tell: endpoints are checked against those."""
     prompt = "as lm-evaluation-harness renders it"
-    source = "pip install 'ablate[harness]'; data in the fields of the task's source"
+    source = "the extra `harness` (lm_eval[hf]); data in the fields of the task's source"
     clusters = "task, of a group of tasks"
     chance_level = "1 / number of choices for accuracy and probability; none for what is lm-eval's own"
 

@@ -41,7 +41,7 @@ def harness_version() -> str:
     except importlib.metadata.PackageNotFoundError as error:
         raise TaskError(
             "a task of kind harness needs lm-evaluation-harness; install it with "
-            "`pip install 'ablate[harness]'` or `pip install 'lm_eval[hf]>=0.4.13'`"
+            "`pip install -c constraints.txt -e '.[harness]'` in the checkout, or `pip install 'lm_eval[hf]'`"
         ) from error
 
 

@@ -20,30 +20,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.tasks.base import MetricInfo
-from ablate.tasks.choice_scores import BITS_PER_BYTE
-from ablate.tasks.choices import ChoiceTask
+from ablate.tasks.choice_scores import BITS_PER_BYTE, PAIR_METRICS
 
 LOG_PERPLEXITY = "log_perplexity"
 WHOLE = "none"
 """lm-eval's name for answers as they are, without a filter."""
-
-CHOICE_METRICS = (
-    {name: ChoiceTask.metrics[name] for name in ("accuracy", "accuracy_per_byte", "probability")}
-    | {
-        "margin": MetricInfo(
-            True, "nats", "log-probability of the right choice less that of the likeliest wrong one"
-        )
-    }
-    | {BITS_PER_BYTE: ChoiceTask.metrics[BITS_PER_BYTE]}
-)
-"""What multiple choice is scored by beside lm-eval's metrics, from the same log-likelihoods."""
 
 GREEDY = MetricInfo(
     True, "share of items", "greedy decoding writes the answer; a tie of k tokens at a place counts 1/k"
 )
 _OWN = "lm-eval's own"
 COMMON_METRICS = {
-    **CHOICE_METRICS,
+    **PAIR_METRICS,
     "acc": MetricInfo(True, "share of items", "lm-eval's own: as accuracy, a tie goes to the first choice"),
     "acc_norm": MetricInfo(
         True, "share of items", "lm-eval's own: each sum over the characters of its choice"
@@ -133,7 +121,7 @@ def _rule(task: Any, metric: str, name: str, example: Any, suffix: str) -> Metri
         pairs = isinstance(example, tuple | list) and len(example) == 2
         if not pairs or suffix or task.OUTPUT_TYPE != "loglikelihood_rolling":
             return None
-        return MetricRule(metric, name, BITS_PER_BYTE, CHOICE_METRICS[BITS_PER_BYTE], None)
+        return MetricRule(metric, name, BITS_PER_BYTE, PAIR_METRICS[BITS_PER_BYTE], None)
     if how in _BY_ITEM:
         exact = how == "brier_score"
         return rule(

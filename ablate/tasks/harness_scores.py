@@ -10,10 +10,10 @@ import pandas as pd
 from ablate.record import Score
 from ablate.tasks.base import MetricInfo, item_frame, mean_scores, ratio_scores
 from ablate.tasks.choice_items import Choice, ChoiceItem
-from ablate.tasks.choice_scores import BITS_PER_BYTE, score_choices
+from ablate.tasks.choice_scores import BITS_PER_BYTE, PAIR_METRICS, score_choices
 from ablate.tasks.errors import TaskError
 from ablate.tasks.harness_items import NO_LABEL
-from ablate.tasks.harness_metrics import CHOICE_METRICS, GREEDY, MetricRule
+from ablate.tasks.harness_metrics import GREEDY, MetricRule
 
 if TYPE_CHECKING:
     from ablate.tasks.harness_items import HarnessItem
@@ -45,10 +45,10 @@ class Measured:
         """Every metric that the item has a part in."""
         found = {rule.endpoint: rule.info for rule in self.rules}
         if self.is_choice:
-            found |= CHOICE_METRICS
+            found |= PAIR_METRICS
         elif self.is_single:
             # A task may have an accuracy of its own.
-            found = {"accuracy": GREEDY, BITS_PER_BYTE: CHOICE_METRICS[BITS_PER_BYTE]} | found
+            found = {"accuracy": GREEDY, BITS_PER_BYTE: PAIR_METRICS[BITS_PER_BYTE]} | found
         return found
 
     @property

@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from ablate.tasks.base import MetricInfo, check_subset
 from ablate.tasks.choice_items import Choice, ChoiceItem
+from ablate.tasks.choice_scores import PAIR_METRICS
 from ablate.tasks.choices import ChoiceConfig, ChoiceTask
 from ablate.tasks.json_lines import Line
-
-MARGIN = MetricInfo(True, "nats", "log-probability of the right choice less that of the likeliest wrong one")
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,7 @@ class MinimalPairs(ChoiceTask):
     version = 2
     prompt = '"" + "{good}" or "{bad}"'
     source = "files of one's own: good, bad"
-    metrics: ClassVar[dict[str, MetricInfo]] = {
-        "accuracy": ChoiceTask.metrics["accuracy"],
-        "margin": MARGIN,
-        **ChoiceTask.metrics,
-    }
+    metrics: ClassVar[dict[str, MetricInfo]] = PAIR_METRICS
 
     def item(self, line: Line) -> ChoiceItem:
         config: MinimalPairsConfig = self.config

@@ -502,7 +502,7 @@ def test_without_lm_eval_the_message_says_how_to_install_it(world, monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(TaskError, match=r"pip install 'ablate\[harness\]'"):
+    with pytest.raises(TaskError, match=r"'\.\[harness\]'"):
         world.task(task="piqa", paths=world.path("piqa"))
 
 

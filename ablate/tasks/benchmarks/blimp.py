@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from ablate.tasks.base import MetricInfo, check_subset
 from ablate.tasks.choice_items import Choice, ChoiceItem
+from ablate.tasks.choice_scores import PAIR_METRICS
 from ablate.tasks.choices import ChoiceConfig, ChoiceTask
 from ablate.tasks.json_lines import Line
-from ablate.tasks.minimal_pairs import MARGIN
 
 FIELDS = ("morphology", "syntax", "semantics", "syntax_semantics")
 
@@ -31,11 +31,7 @@ class Blimp(ChoiceTask):
     Config = BlimpConfig
     kind = "blimp"
     version = 1
-    metrics: ClassVar[dict[str, MetricInfo]] = {
-        "accuracy": ChoiceTask.metrics["accuracy"],
-        "margin": MARGIN,
-        **ChoiceTask.metrics,
-    }
+    metrics: ClassVar[dict[str, MetricInfo]] = PAIR_METRICS
     groups = FIELDS
     prompt = '"" + " {sentence_good}" or " {sentence_bad}"'
     clusters = "paradigm (UID)"
