@@ -119,8 +119,9 @@ def answered(modality: str) -> dict[str, list[float]]:
 def test_committed_reports_are_what_their_records_give(study: Path) -> None:
     """Tables, figures and page: `ablate report --check`, study by study."""
     assert check([study]) == []
-    contrasts = read_study(study).contrasts
-    assert contrasts
+    header, contrasts = read_header(study), read_study(study).contrasts
+    others = set(header.arms) - {header.baseline} - set(header.ladder)
+    assert {one.arm for one in contrasts if one.reference == header.baseline} == others
     assert not [lost.reason for one in contrasts for lost in one.excluded]
 
 

@@ -163,13 +163,14 @@ def _beside(study: Analysis) -> list[Section | Picture]:
         f"P values are adjusted after Benjamini and Hochberg over these {len(exploratory)} contrasts; these "
         "suggest, and do not confirm. A verdict needs a margin."
     )
+    beside_chance = "Placebo arms beside chance" if header.controls else "The baseline beside chance"
     luck = "Binomial interval of guessing, 95% over all runs shown of an endpoint together (Bonferroni)."
     return [
         Section("precision", "Beside the primary interval", precision_table(confirmatory), PRECISION),
         Section("screened", "Screened out", screened_out_table(header), _screen_legend(header)),
         Section("exploratory", "Exploratory contrasts", contrast_table(exploratory), loose),
         Section("scores", "Scores", score_table(runs, header, places)),
-        Section("chance", "Placebo arms beside chance", chance_table(runs, header, places), luck),
+        Section("chance", beside_chance, chance_table(runs, header, places), luck),
     ]
 
 
