@@ -29,7 +29,7 @@ from ablate.data.mixture import Columns, MediaItemSource, MediaSource, Mixture
 from ablate.data.overlap_summary import Overlaps
 from ablate.data.planted import planted_world
 from ablate.data.text_rows import TextRows
-from ablate.data.token_file import TokenFile, build_token_file
+from ablate.data.token_file import TokenFile, build_token_file, capped_token_file
 from ablate.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from ablate.recipe.arms import columns_per_microbatch, stream_encoders
 from ablate.recipe.endpoint_checks import DIFFERENCE
@@ -119,16 +119,7 @@ def prepare(recipe: Recipe, cache: Path) -> Materials:
     tokenizer = _tokenizer(recipe, data)
     if isinstance(recipe.model, PretrainedModel):
         refuse_unknown_ids(recipe, recipe.model, tokenizer)
-    token_files = {
-        name: build_token_file(
-            data.documents(name),
-            tokenizer,
-            cache,
-            f"{content}/{recipe.streams[name].text_field}",
-            recipe.streams[name].part,
-        )
-        for name, content in data.contents.items()
-    }
+    token_files = {name: _text(recipe, name, data, tokenizer, cache) for name in data.contents}
     media = {name: _media(recipe, name, found, tokenizer, cache) for name, found in data.samples.items()}
     training = {name: file.digests for name, file in token_files.items()}
     training |= {name: one.captions.digests for name, one in media.items() if one.captions is not None}
@@ -181,6 +172,7 @@ def _refuse_unknown_endpoints(recipe: Recipe, tasks: dict[str, Task]) -> None:
     stated = [
         name for name in (recipe.endpoints.primary, *recipe.endpoints.margins) if name not in differences
     ]
+    stated += [recipe.tune.endpoint] if recipe.tune.endpoint else []
     for name in (*stated, *(part for parts in differences.values() for part in parts)):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
@@ -226,6 +218,13 @@ def _tokenizer(recipe: Recipe, data: TrainingData) -> TextTokenizer:
         + [found.digest for found in data.samples.values()]
     )
     return train_tokenizer(corpus(), recipe.tokenizer.vocabulary, data.cache, content)
+
+
+def _text(recipe: Recipe, name: str, data: TrainingData, tokenizer: TextTokenizer, cache: Path) -> TokenFile:
+    stream = recipe.streams[name]
+    content = f"{data.contents[name]}/{stream.text_field}"
+    file = build_token_file(data.documents(name), tokenizer, cache, content, stream.part)
+    return capped_token_file(file, stream.max_tokens, cache, name) if stream.max_tokens else file
 
 
 def _media(

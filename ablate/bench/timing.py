@@ -81,14 +81,19 @@ def steps_per_second(
     *,
     media_loss: float = 0.0,
     flops_per_step: int = 1,
+    now: Callable[[], float] | None = None,
 ) -> float:
     """Steps a second of `fit`, from the end of the last warm-up step to the end of the last step.
 
     ``model`` is trained in place; compiled code of it is used again by the next call. Nothing waits for
     the device but what training waits for itself, and the clock at its two ends.
+
+    Args:
+        now: read at these two ends; see `clock` for what is read if it is left out.
     """
     warm_up = WARM_UP + _QUEUED * config.data_workers
-    with tempfile.TemporaryDirectory() as folder, _ends(config, warm_up, warm_up + steps) as seen:
+    now = now or clock(config.data_workers)
+    with tempfile.TemporaryDirectory() as folder, _ends(warm_up, warm_up + steps, now) as seen:
         result = fit(
             model,
             mixture,
@@ -105,9 +110,8 @@ def steps_per_second(
 
 
 @contextmanager
-def _ends(config: TrainConfig, first: int, last: int) -> Iterator[list[float]]:
+def _ends(first: int, last: int, now: Callable[[], float]) -> Iterator[list[float]]:
     """Times at which the ``first`` and the ``last`` optimiser step of this process, from 1, have ended."""
-    now = clock(config.data_workers)
     seen: list[float] = []
     done = 0
 

@@ -87,6 +87,44 @@ def build_token_file(
     return TokenFile(write_once(folder, build))
 
 
+def capped_token_file(whole: TokenFile, max_tokens: int, cache: Path, name: str) -> TokenFile:
+    """The first documents of ``whole`` in the order of their digests, as many as hold ``max_tokens`` tokens.
+
+    The order knows nothing of a text's meaning or place, and what a smaller cap keeps is the beginning of
+    what a larger one keeps. Documents are kept whole, so that the file may hold fewer tokens than the cap by
+    less than the next document; end tokens count.
+
+    Args:
+        name: of the stream, for messages.
+
+    Raises:
+        DataError: ``whole`` holds fewer tokens, or its first document more.
+    """
+    there = len(whole.tokens)
+    if max_tokens > there:
+        raise DataError(
+            f"stream {name!r}: max_tokens is {max_tokens:,}, and there are {there:,} tokens (end tokens "
+            f"included); lower streams.{name}.max_tokens or name more files"
+        )
+    order = np.argsort(whole.digests, kind="stable")
+    held = np.cumsum(np.diff(whole.offsets)[order])
+    count = int(np.searchsorted(held, max_tokens, side="right"))
+    if not count:
+        raise DataError(
+            f"stream {name!r}: max_tokens is {max_tokens:,}, and the first document, which is kept whole, "
+            f"has {int(held[0]):,} tokens; raise streams.{name}.max_tokens"
+        )
+    folder = cache / "tokens" / digest_of(_FORMAT, "capped", whole.folder.name, str(max_tokens))
+
+    def build(partial: Path) -> None:
+        with _TokenWriter(partial, whole.tokens.dtype) as out:
+            for number in order[:count]:
+                out.add(whole.document(int(number)))
+        np.save(partial / "digests.npy", whole.digests[order[:count]])
+
+    return TokenFile(write_once(folder, build))
+
+
 def parse_part(part: str) -> tuple[int, int]:
     """`k/n` as (k, n).
 
@@ -104,23 +142,42 @@ def write_tokens(folder: Path, texts: Iterable[str], tokenizer: TextTokenizer) -
 
     One batch of texts is in memory at a time, and 8 bytes for each text before it.
     """
-    folder.mkdir()
-    dtype = np.uint16 if tokenizer.vocabulary <= 1 << 16 else np.uint32
-    offsets = array("q", [0])
-    hasher = hashlib.blake2b(digest_size=16)
-    with (folder / "tokens.bin").open("wb") as out:
+    with _TokenWriter(folder, np.dtype(np.uint16 if tokenizer.vocabulary <= 1 << 16 else np.uint32)) as out:
         for batch in _batches(texts):
             for ids in tokenizer.encode(batch):
                 ids.append(tokenizer.eos)
-                data = np.asarray(ids, dtype=dtype).tobytes()
-                hasher.update(data)
-                out.write(data)
-                offsets.append(offsets[-1] + len(ids))
-    table = np.frombuffer(offsets, dtype=np.int64)
-    hasher.update(table.tobytes())
-    np.save(folder / "offsets.npy", table)
-    meta = {"dtype": np.dtype(dtype).name, "tokens": int(table[-1]), "digest": hasher.hexdigest()}
-    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+                out.add(np.asarray(ids, dtype=out.dtype))
+
+
+class _TokenWriter:
+    """Documents one after another into a new folder, as `open_tokens` reads it."""
+
+    def __init__(self, folder: Path, dtype: "np.dtype[Any]") -> None:
+        folder.mkdir()
+        self.folder, self.dtype = folder, dtype
+        self._offsets = array("q", [0])
+        self._hasher = hashlib.blake2b(digest_size=16)
+        self._out = (folder / "tokens.bin").open("wb")
+
+    def add(self, tokens: np.ndarray) -> None:
+        """Append a document of ``dtype``, its end token included."""
+        data = tokens.tobytes()
+        self._hasher.update(data)
+        self._out.write(data)
+        self._offsets.append(self._offsets[-1] + len(tokens))
+
+    def __enter__(self) -> "_TokenWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._out.close()
+        if kind is not None:
+            return
+        table = np.frombuffer(self._offsets, dtype=np.int64)
+        self._hasher.update(table.tobytes())
+        np.save(self.folder / "offsets.npy", table)
+        meta = {"dtype": self.dtype.name, "tokens": int(table[-1]), "digest": self._hasher.hexdigest()}
+        (self.folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
 def open_tokens(folder: Path) -> tuple[np.memmap, np.ndarray, dict[str, Any]]:

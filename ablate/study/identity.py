@@ -12,15 +12,18 @@ from ablate.budget.plan import Plan
 from ablate.data.content import hash_file
 from ablate.materials import Materials, build_columns
 from ablate.model.transformer import mlp_width
-from ablate.recipe.schema import ModelConfig, without_media
+from ablate.recipe.arms import arm_train
+from ablate.recipe.schema import ModelConfig, TrainConfig, without_media
+from ablate.train.averaging import idle_settings
 from ablate.train.device import device_type, is_compiled, precision
+from ablate.train.ranks import ranks_of
 from encoders.base import weights_file
 
 RUN_FORMAT = 2
 """Raised whenever training changes meaning, so that older runs are not taken for new ones."""
 
-_WITHOUT_EFFECT = {"checkpoint_every", "log_every", "loggers", "data_workers"}
-"""Training settings that change no weight."""
+_WITHOUT_EFFECT = {"checkpoint_every", "log_every", "loggers", "data_workers", "devices", "nodes", "strategy"}
+"""Training settings that change no weight, or (the last three) only where there are several ranks."""
 
 _STREAM_SETTINGS = {"modality", "encoder", "also", "documents", "order", "items_per_row", "part"}
 
@@ -32,15 +35,17 @@ def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
     """
     recipe, arm = materials.recipe, plan.arm
     columns = build_columns(recipe, arm)
-    train = dataclasses.asdict(recipe.train) | {
-        "precision": precision(recipe.train),
-        "compile": is_compiled(recipe.train),
-        "microbatch_rows": recipe.train.microbatch_rows or recipe.train.rows,
+    config = arm_train(recipe, arm)
+    train = dataclasses.asdict(config) | {
+        "precision": precision(config),
+        "compile": is_compiled(config),
+        "microbatch_rows": config.microbatch_rows or config.rows,
     }
+    idle = _WITHOUT_EFFECT | idle_settings(config)
     streams = {name: dataclasses.asdict(recipe.streams[name]) for name in arm.mixture}
     return {
         "model": _model(recipe.model),
-        "train": {key: value for key, value in train.items() if key not in _WITHOUT_EFFECT},
+        "train": {key: value for key, value in train.items() if key not in idle} | _ranks(config),
         "streams": {
             name: {key: _by_content(value) for key, value in stream.items() if key in _STREAM_SETTINGS}
             for name, stream in streams.items()
@@ -52,6 +57,12 @@ def resolved_arm(materials: Materials, plan: Plan) -> dict[str, Any]:
         "media_loss": arm.media_loss,
         "control": arm.control,
     }
+
+
+def _ranks(config: TrainConfig) -> dict[str, Any]:
+    """Over how many ranks sums are taken, and how, where there are several: that is how they are rounded."""
+    ranks = ranks_of(config)
+    return {"ranks": ranks, "strategy": config.strategy} if ranks > 1 else {}
 
 
 def _model(config: ModelConfig) -> dict[str, Any]:

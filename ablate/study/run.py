@@ -1,58 +1,45 @@
 """One run: an arm and a seed, from plan to record."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.budget.ledger import Ledger
-from ablate.budget.plan import Plan, plan_study
-from ablate.materials import Materials, build_mixture, prepare
-from ablate.model.build import build_encoders, build_model
-from ablate.model.features import attach_features
-from ablate.model.huggingface import load_backbone, save_checkpoint
+from ablate.budget.plan import Plan
+from ablate.executors.job import Job
+from ablate.materials import Materials
+from ablate.model.build import build_encoders
+from ablate.model.huggingface import load_backbone
 from ablate.model.pretrained import initial_notes
-from ablate.model.transformer import Transformer, weights_digest
+from ablate.model.transformer import Transformer
 from ablate.model.tree import TreeForward
 from ablate.recipe.load import recipe_digest
 from ablate.recipe.schema import Recipe
-from ablate.record import Pairing, RunRecord, Score, write_record
-from ablate.study.identity import resolved_arm, run_identity, used_digests
+from ablate.record import Pairing, RunRecord, Score
+from ablate.study.identity import resolved_arm, used_digests
+from ablate.study.lease import Lease, claim
 from ablate.study.provenance import provenance
-from ablate.study.store import Store, StoreError, disk_errors
+from ablate.study.states import keep_record
+from ablate.study.store import Store, disk_errors
 from ablate.study.trainable import TrainableText
+from ablate.study.training import planned, pretraining_notes, train_run
 from ablate.tasks.packing import TokenTree
 from ablate.train.account import Account
+from ablate.train.averaging import averaging_notes
 from ablate.train.callbacks import Progress
 from ablate.train.device import device_type
-from ablate.train.fit import Fit, fit
-from encoders.base import Encoder
+from ablate.train.fit import Fit
+from ablate.train.ranks import ranks_of
 
 SCORING_ROWS = 64
 """Sequences scored at a time; scores do not depend on it."""
 
 TREE_NODES = {"cpu": 2048, "cuda": 16384}
 """Positions computed at a time: enough for efficient products, on a CPU few enough for its caches."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a study, as handed to a worker process."""
-
-    recipe: Recipe
-    arm: str
-    seed: int
-    store: Path
-    cache: Path
-    threads: int
-    identity: str
-    """The identity that was planned: data that change while a study runs are refused."""
 
 
 class TextOnly:
@@ -86,26 +73,25 @@ def execute(job: Job, report: Callable[[Progress], None] | None = None) -> RunRe
     """Train and score one run, or return its record if it is finished.
 
     A run that was killed goes on from its last checkpoint. The record is written last.
+
+    Raises:
+        LeasedError: another process trains this run now.
+        LeaseLostError: another process took the run over, as this one gave no sign of life.
     """
     torch.set_num_threads(job.threads)
-    materials = prepare(job.recipe, job.cache)
-    plan = next(plan for plan in plan_study(materials) if plan.arm.name == job.arm)
-    store = Store(job.store)
-    identity = run_identity(materials, plan, job.seed)
-    if identity != job.identity:
-        raise StoreError(
-            f"{job.arm} seed {job.seed}: the data or the installation changed since the study was planned "
-            f"(identity {job.identity[:12]} became {identity[:12]}); run the study again"
-        )
+    materials, plan = planned(job)
+    store, identity = Store(job.store), job.identity
     folder = store.folder(identity)
     with disk_errors(job.store):
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            record = store.record(identity)
-            if record is None:
-                record = _train_and_score(job, materials, plan, identity, folder, report)
-            elif not is_scored(record, materials):
-                record = _score_again(record, materials, plan, folder)
+        record = store.record(identity)
+        if record is None or not is_scored(record, materials):
+            folder.mkdir(parents=True, exist_ok=True)
+            with claim(folder) as lease:
+                record = store.record(identity)  # by whoever had the lease before
+                if record is None:
+                    record = _train_and_score(job, materials, plan, identity, lease, report)
+                elif not is_scored(record, materials):
+                    record = _score_again(record, materials, plan, store, lease)
     return relabel(record, job.recipe, plan, materials)
 
 
@@ -137,19 +123,24 @@ def is_scored(record: RunRecord, materials: Materials) -> bool:
     return record.status == "diverged" or tasks == _task_digests(materials)
 
 
-def _score_again(record: RunRecord, materials: Materials, plan: Plan, folder: Path) -> RunRecord:
+def _score_again(
+    record: RunRecord, materials: Materials, plan: Plan, store: Store, lease: Lease
+) -> RunRecord:
     """Score a finished run on other tasks, from its checkpoint: nothing is trained."""
-    recipe = materials.recipe
+    recipe, folder = materials.recipe, lease.folder
     backbone = load_backbone(recipe.model, materials.vocabulary, folder / "model")
     scores, items, notes = score(backbone, materials)
+    lease.check()
     items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
     data = {name: digest for name, digest in record.data_digests.items() if not name.startswith("task/")}
     data |= _task_digests(materials)
     encoders = build_encoders(recipe, plan.arm, record.seed)
-    notes = [*initial_notes(recipe.model), *pretraining_notes(encoders), *notes]
+    averaged = averaging_notes(recipe.train, plan.steps)
+    notes = [*initial_notes(recipe.model), *pretraining_notes(encoders), *averaged, *notes]
     origin = {**record.provenance, "scored_at_commit": provenance()["commit"]}
     record = dataclasses.replace(record, scores=scores, data_digests=data, notes=notes, provenance=origin)
-    write_record(record, folder / "record.json")
+    lease.check()
+    keep_record(store, record)
     return record
 
 
@@ -162,44 +153,44 @@ def _train_and_score(
     materials: Materials,
     plan: Plan,
     identity: str,
-    folder: Path,
+    lease: Lease,
     report: Callable[[Progress], None] | None,
 ) -> RunRecord:
-    recipe = materials.recipe
-    model = build_model(recipe, plan.arm, materials.vocabulary, job.seed)
-    initial = weights_digest(model.backbone)
-    mixture = build_mixture(materials, plan.arm, job.seed)
-    attach_features(model.to(device_type()), mixture, job.cache, media_loss=plan.arm.media_loss > 0)
-    origin = provenance()
-    result = fit(
-        model,
-        mixture,
-        recipe.train,
-        steps=plan.steps,
-        media_loss=plan.arm.media_loss,
-        flops_per_step=sum(plan.flops_per_step.values()),
-        folder=folder,
-        report=report,
-    )
-    save_checkpoint(model, materials.tokenizer, folder / "model")
-    scores, items, notes = ({}, None, []) if result.diverged else score(model.backbone, materials)
+    recipe, folder = materials.recipe, lease.folder
+    origin = provenance() | _ranks(recipe)
+    backbone, trained = train_run(job, materials, plan, folder, _renewing(lease, report))
+    result = trained.fit
+    scores, items, notes = ({}, None, []) if result.diverged else score(backbone, materials)
+    lease.check()
     if items is not None:
         items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
-    notes = [*initial_notes(recipe.model), *pretraining_notes(model.encoders), *notes]
-    digests = (initial, weights_digest(model.backbone))
+    averaged = [] if result.diverged else averaging_notes(recipe.train, plan.steps)
+    notes = [*initial_notes(recipe.model), *trained.notes, *averaged, *notes]
+    digests = (trained.initial, trained.final)
     record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
-    write_record(record, folder / "record.json")
+    lease.check()
+    keep_record(Store(job.store), record)
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return record
 
 
-def pretraining_notes(encoders: Mapping[str, Encoder] | nn.ModuleDict) -> list[str]:
-    """What encoders saw before this run: one that read text before leaks language supervision."""
-    return [
-        f"the encoder of {name} was pretrained on {encoder.pretraining}"
-        for name, encoder in encoders.items()
-        if isinstance(encoder, Encoder) and encoder.pretraining
-    ]
+def _renewing(lease: Lease, report: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """``report`` after the lease has been told; a run whose lease is lost ends there."""
+
+    def told(progress: Progress) -> None:
+        lease.progress(progress.step, progress.steps, progress.loss, progress.seconds_left)
+        if report is not None:
+            report(progress)
+
+    return told
+
+
+def _ranks(recipe: Recipe) -> dict[str, Any]:
+    """Over what a run was spread, where it was."""
+    train = recipe.train
+    if ranks_of(train) == 1:
+        return {}
+    return {"devices": train.devices, "nodes": train.nodes, "strategy": train.strategy}
 
 
 def score(backbone: Transformer, materials: Materials) -> tuple[dict[str, Score], pd.DataFrame, list[str]]:

@@ -1,11 +1,12 @@
 """What the screen that a recipe names excludes, once it is certain that it is about this recipe."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from ablate.budget.plan import Plan
 from ablate.materials import Materials
-from ablate.recipe.endpoint_checks import DIFFERENCE
+from ablate.recipe.endpoint_checks import DIFFERENCE, confirmatory_tasks
 from ablate.recipe.schema import Recipe
 from ablate.report.load import StudyError
 from ablate.report.screen import ScreenFile, read_screen
@@ -69,6 +70,9 @@ def _differences(screen: ScreenFile, recipe: Recipe, materials: Materials, plans
     Seeds may differ, and tasks that no margin is stated for.
     """
     plan = next(plan for plan in plans if plan.arm.name == recipe.baseline)
+    # A screen comes before tuning.
+    stated = dataclasses.replace(plan.arm, train=recipe.arms[recipe.baseline].train)
+    plan = dataclasses.replace(plan, arm=stated)
     mine, theirs = _flat(resolved_arm(materials, plan), ""), _flat(screen.resolved, "")
     found = [
         f"{key} was {theirs.get(key)!r}, here {mine.get(key)!r}"
@@ -76,20 +80,11 @@ def _differences(screen: ScreenFile, recipe: Recipe, materials: Materials, plans
         if mine.get(key) != theirs.get(key)
     ]
     # A task that was not screened excludes its endpoints, see `_exclusion`.
-    judged = (f"task/{name}" for name in _judged_tasks(recipe))
+    judged = (f"task/{name}" for name in confirmatory_tasks(recipe))
     tasks = {name: materials.digests[name] for name in judged if name in screen.data_digests}
     digests = used_digests(materials, plan) | tasks
     other = [name for name, digest in digests.items() if screen.data_digests.get(name) != digest]
     return found + [f"{name} has other content" for name in other]
-
-
-def _judged_tasks(recipe: Recipe) -> list[str]:
-    """Tasks whose endpoints have a margin, by themselves or in a difference."""
-    stated = recipe.endpoints
-    names = [recipe.endpoints.primary, *stated.margins]
-    parts = [part for name in names for part in stated.differences.get(name.partition("/")[2], [])]
-    tasks = (name.partition("/")[0] for name in [*names, *parts])
-    return [name for name in dict.fromkeys(tasks) if name in recipe.tasks]
 
 
 def _flat(tree: Any, prefix: str) -> dict[str, Any]:

@@ -4,9 +4,14 @@ STORE/ab/abcdef.../record.json   the record, written last: a run with a record i
                   /items.parquet  item-level scores
                   /model/         the checkpoint as a Hugging Face folder
                   /checkpoint.ckpt  while the run is under way
+                  /lease.1.json   while somebody trains it (`ablate.study.lease`)
+                  /failure.json   why it failed, if it did (`ablate.study.states`)
+     /index/        what the records say, in short (`ablate.study.index`)
+     /plans/        what was planned, study by study (`ablate.study.plans`)
 """
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +20,7 @@ from pathlib import Path
 from ablate.record import RunRecord, read_record, write_record
 
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class StoreError(ValueError):
@@ -23,7 +29,7 @@ class StoreError(ValueError):
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk into a StoreError that names ``folder``, whichever library ran into it.
+    """Turn a full disk, or a folder that may not be written, into a StoreError that names ``folder``.
 
     safetensors and Arrow raise errors of their own kind, known by their text only.
     """
@@ -32,14 +38,30 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except ValueError:
         raise  # one of ours, which names its folder
     except Exception as error:
-        if getattr(error, "errno", None) not in _FULL and not any(
-            said in str(error) for said in _FULL.values()
-        ):
-            raise
-        raise StoreError(
-            f"{folder}: the disk is full; free some space there, then run the same command again: "
-            "finished runs are kept, and unfinished ones go on from their last checkpoint"
-        ) from error
+        if _is_full(error):
+            raise StoreError(
+                f"{folder}: the disk is full; free some space there, then run the same command again: "
+                "finished runs are kept, and unfinished ones go on from their last checkpoint"
+            ) from error
+        if _is_refused(error, folder):
+            raise StoreError(
+                f"{folder}: cannot be written ({os.strerror(getattr(error, 'errno', 0))}); make it writable "
+                "or name another folder"
+            ) from error
+        raise
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in _FULL or any(said in str(error) for said in _FULL.values())
+
+
+def _is_refused(error: Exception, folder: Path) -> bool:
+    """Whether the system refused to write in ``folder``, and not elsewhere."""
+    name = getattr(error, "filename", None)
+    if getattr(error, "errno", None) not in _READ_ONLY or not isinstance(name, str):
+        return False
+    place, above = Path(name).absolute(), folder.absolute()
+    return place.is_relative_to(above) or above.is_relative_to(place)
 
 
 class Store:

@@ -1,25 +1,30 @@
 """A study: all runs of a recipe, trained where they are missing, and its folder of results."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ablate.budget.plan import Plan, plan_study
+from ablate.executors.events import Event, Failed, Finished
+from ablate.executors.job import Job
+from ablate.executors.schedule import Executor
 from ablate.materials import Materials, prepare, refuse_undecodable
 from ablate.recipe.load import dump_recipe, recipe_digest
 from ablate.recipe.schema import Recipe
 from ablate.record import RunRecord
 from ablate.report.load import StudyHeader, write_header
 from ablate.report.registration import LOCK_FILE, lock_plan
+from ablate.study.dispatch import dispatch
 from ablate.study.identity import run_identity
-from ablate.study.pool import Event, Failed, Finished, run_pool
+from ablate.study.index import Index, tasks_digest
+from ablate.study.plans import PlannedRun, StudyPlan, announced
 from ablate.study.provenance import provenance
-from ablate.study.run import Job, is_scored, relabel
+from ablate.study.run import relabel
 from ablate.study.screened import read_exclusions
-from ablate.study.store import Store, disk_errors, run_name
+from ablate.study.store import Store, StoreError, disk_errors
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,51 @@ class Prepared:
     recipe: Recipe
     materials: Materials
     plans: list[Plan]
-    finished: list[RunRecord]
+    finished: "EndedRuns"
     jobs: list[Job]
     header: StudyHeader
+    planned: StudyPlan
+    """All runs, as the store keeps them for `ablate status`."""
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run of a study that has its record."""
+
+    plan: Plan
+    seed: int
+    identity: str
+
+    @property
+    def name(self) -> str:
+        """What its files are called in the study's results."""
+        return f"{self.plan.arm.name}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class EndedRuns:
+    """The runs of a study that have ended.
+
+    Their records are read one at a time, as they are asked for: those of a large sweep are more than memory
+    holds.
+    """
+
+    store: Store
+    materials: Materials
+    recipe: Recipe
+    runs: Sequence[EndedRun]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[RunRecord]:
+        for run in self.runs:
+            record = self.store.record(run.identity)
+            if record is None:
+                raise StoreError(
+                    f"{self.store.folder(run.identity)}: the record was there and is gone; run again"
+                )
+            yield relabel(record, self.recipe, run.plan, self.materials)
 
 
 def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
@@ -62,25 +109,41 @@ def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
 
 
 def look_up(
-    recipe: Recipe, materials: Materials, plans: list[Plan], places: Places, threads: int, header: StudyHeader
+    recipe: Recipe,
+    materials: Materials,
+    plans: list[Plan],
+    places: Places,
+    threads: int,
+    header: StudyHeader,
+    index: Index | None = None,
 ) -> Prepared:
     """Which runs of ``plans`` have ended, and which are to be trained.
+
+    Args:
+        index: that of the store, where many studies are looked up; read if left out.
 
     Raises:
         RecordError: there is a record that cannot be read.
     """
-    store = Store(places.store)
-    finished: list[RunRecord] = []
+    index = index or Index(places.store)
+    tasks = tasks_digest(materials.digests)
+    runs: list[PlannedRun] = []
+    ended: list[EndedRun] = []
     jobs: list[Job] = []
-    for seed in recipe.seeds:
-        for plan in plans:
+    for seed in [*recipe.seeds, *recipe.endpoints.baseline_seeds]:
+        of_seed = plans if seed in recipe.seeds else [p for p in plans if p.arm.name == recipe.baseline]
+        for plan in of_seed:
             identity = run_identity(materials, plan, seed)
-            record = store.record(identity)
-            if record is not None and is_scored(record, materials):
-                finished.append(relabel(record, recipe, plan, materials))
+            runs.append(PlannedRun(plan.arm.name, seed, identity, plan.steps, plan.ledger.total_flops))
+            entry = index.entry(identity)
+            if entry is not None and entry.is_scored(tasks):
+                ended.append(EndedRun(plan, seed, identity))
             else:
                 jobs.append(Job(recipe, plan.arm.name, seed, places.store, places.cache, threads, identity))
-    return Prepared(recipe, materials, plans, finished, jobs, header)
+    index.flush()
+    finished = EndedRuns(Store(places.store), materials, recipe, ended)
+    planned = StudyPlan(recipe.study, header.recipe_digest, tasks, runs)
+    return Prepared(recipe, materials, plans, finished, jobs, header, planned)
 
 
 def planned_header(recipe: Recipe, materials: Materials, plans: list[Plan]) -> StudyHeader:
@@ -121,6 +184,9 @@ def header_of(recipe: Recipe, plans: list[Plan]) -> StudyHeader:
         spending=recipe.stopping.spending,
         ladder={plan.arm.name: plan.arm.budget_share for plan in plans if plan.arm.budget_share != 1.0},
         differences={name: list(parts) for name, parts in recipe.endpoints.differences.items()},
+        covariate=recipe.endpoints.covariate,
+        covariate_slope=recipe.endpoints.covariate_slope,
+        baseline_seeds=list(recipe.endpoints.baseline_seeds),
     )
 
 
@@ -143,27 +209,43 @@ def looks_of(recipe: Recipe) -> list[int]:
     return list(recipe.stopping.looks) or list(range(2, len(recipe.seeds) + 1))
 
 
-def run_study(prepared: Prepared, places: Places, slots: int, see: Callable[[Event], None]) -> list[Failed]:
+def run_study(
+    prepared: Prepared,
+    places: Places,
+    slots: int,
+    see: Callable[[Event], None],
+    executor: Executor | None = None,
+) -> list[Failed]:
     """Train what is missing and publish every record into the results folder; the runs that failed.
 
     A record is published as soon as its run has ended, so that nothing finished is lost.
+
+    Args:
+        executor: where runs are trained; ``slots`` processes of this machine if left out.
     """
     store = Store(places.store)
     failures: list[Failed] = []
+    with announced([prepared.planned], places.store):
+        open_results(prepared, places)
+        # Closed whatever happens, a Ctrl-C while a record is shown included: no process outlives its study.
+        with disk_errors(places.results), closing(dispatch(prepared.jobs, slots, executor)) as events:
+            for event in events:
+                if isinstance(event, Finished):
+                    store.publish(event.record, places.results)
+                elif isinstance(event, Failed):
+                    failures.append(event)
+                see(event)
+    return failures
+
+
+def open_results(prepared: Prepared, places: Places) -> None:
+    """Make the folder of results what ``prepared`` says: its header and the records that are there alone."""
+    store = Store(places.store)
     with disk_errors(places.results):
         write_header(prepared.header, places.results)
         for record in prepared.finished:
             store.publish(record, places.results)
-        _set_aside(places.results, {run_name(record) for record in prepared.finished})
-    # Closed whatever happens, a Ctrl-C while a record is shown included: no process outlives its study.
-    with disk_errors(places.results), closing(run_pool(prepared.jobs, slots)) as events:
-        for event in events:
-            if isinstance(event, Finished):
-                store.publish(event.record, places.results)
-            elif isinstance(event, Failed):
-                failures.append(event)
-            see(event)
-    return failures
+        _set_aside(places.results, {run.name for run in prepared.finished.runs})
 
 
 def _set_aside(results: Path, kept: set[str]) -> None:

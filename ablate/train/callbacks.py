@@ -8,27 +8,62 @@ from typing import Any
 
 import lightning as L
 
+from ablate.train.averaging import WeightAverage
 from ablate.train.module import PairedModule
 
 
+class Averaging(L.Callback):
+    """Takes the weights of every step that belongs into an average; its state travels in the checkpoint."""
+
+    def __init__(self, average: WeightAverage, name: str = "average") -> None:
+        self.average = average
+        self.name = name
+
+    @property
+    def state_key(self) -> str:
+        return f"Averaging {self.name}"
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, PairedModule)
+        self.average.enter(pl_module.model, pl_module.account.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.average.load_state_dict(state_dict)
+
+
 class Checkpoint(L.Callback):
-    """Saves the state of the run every so often; a reader sees a whole checkpoint or the one before."""
+    """Saves the state of the run every so often; a reader sees a whole checkpoint or the one before.
+
+    Where there are several ranks the clock of the first decides, and all save at the same step.
+    """
 
     def __init__(self, path: Path, every_seconds: float) -> None:
         self.path = path
         self.every = every_seconds
         self.last = time.monotonic()
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, PairedModule)
+        pl_module.wants_to_save = trainer.is_global_zero and time.monotonic() - self.last >= self.every
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, PairedModule)
         # The last step is saved in any case: scoring may fail where training did not.
-        if time.monotonic() - self.last < self.every and pl_module.account.steps < pl_module.steps:
+        if not pl_module.all_save and pl_module.account.steps < pl_module.steps:
             return
         partial = self.path.with_name(f".{self.path.name}.partial")
         trainer.save_checkpoint(partial)
-        partial.replace(self.path)
+        if trainer.is_global_zero:
+            partial.replace(self.path)
         self.last = time.monotonic()
 
 

@@ -47,6 +47,19 @@ def test_matching_text_tokens_gives_every_arm_the_same_text(prepared: Callable[.
     assert plans[1].ledger.total_flops > 1.5 * plans[0].ledger.total_flops
 
 
+def test_a_cap_on_unique_text_leaves_the_budget_and_shows_in_the_ledger(
+    prepared: Callable[..., Materials],
+) -> None:
+    whole, capped = prepared(), prepared("streams.text.max_tokens=2000")
+    there, kept = (len(one.text["text"].tokens) for one in (whole, capped))
+    assert there > 3000 > 2000 >= kept > 1900
+    assert whole.digests["tokenizer"] == capped.digests["tokenizer"]
+    before, after = (plan_study(one)[0].ledger for one in (whole, capped))
+    assert after.total_flops == before.total_flops
+    assert after.unique_text_tokens <= 2000 * 1.1 < before.unique_text_tokens
+    assert after.text_epochs == pytest.approx(before.text_epochs * there / kept, rel=0.05)
+
+
 def test_a_pair_that_whole_steps_cannot_match_is_refused(prepared: Callable[..., Materials]) -> None:
     vit = "streams.pictures.encoder={name: vit, image_size: 32, patch_size: 16, width: 64, layers: 4}"
     with pytest.raises(PlanError, match=r"differ from text by more than 1%: image"):

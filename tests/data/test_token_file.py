@@ -1,5 +1,6 @@
 """Text is tokenised once, whole, and its parts are disjoint."""
 
+import itertools
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,7 +11,7 @@ import pytest
 
 from ablate.data.documents import Document, document_digest
 from ablate.data.errors import DataError
-from ablate.data.token_file import TokenFile, build_token_file, parse_part
+from ablate.data.token_file import TokenFile, build_token_file, capped_token_file, parse_part
 from ablate.data.tokenizer import TextTokenizer, train_tokenizer
 
 TEXTS = [f"Document {n}: the square is {n * n}, <|eos|> is text; " + "long " * (n % 50) for n in range(700)]
@@ -134,3 +135,35 @@ def test_damaged_tokens_in_the_cache_are_refused(tokenizer, tmp_path: Path):
         out.write(b"xx")
     with pytest.raises(DataError, match=r"damaged .* delete this folder"):
         build_token_file(DOCUMENTS, tokenizer, tmp_path, "c")
+
+
+def test_a_cap_keeps_whole_documents_in_the_order_of_their_digests(tokenizer, tmp_path):
+    whole = build_token_file(DOCUMENTS, tokenizer, tmp_path, "c")
+    capped = capped_token_file(whole, 1000, tmp_path, "text")
+    order = sorted(range(len(whole)), key=lambda number: whole.digests[number])
+    expected = [whole.document(number).tolist() for number in order[: len(capped)]]
+    assert [capped.document(number).tolist() for number in range(len(capped))] == expected
+    assert capped.digests.tolist() == sorted(whole.digests.tolist())[: len(capped)]
+    left = len(whole.document(order[len(capped)]))
+    assert 1000 - left < len(capped.tokens) <= 1000
+
+
+def test_a_smaller_cap_keeps_the_beginning_of_what_a_larger_one_keeps(tokenizer, tmp_path):
+    whole = build_token_file(DOCUMENTS, tokenizer, tmp_path, "c")
+    files = [capped_token_file(whole, cap, tmp_path, "text") for cap in (500, 777, len(whole.tokens))]
+    for small, large in itertools.pairwise(files):
+        assert np.array_equal(large.tokens[: len(small.tokens)], small.tokens)
+        assert np.array_equal(large.digests[: len(small)], small.digests)
+    assert len(files[-1].tokens) == len(whole.tokens)
+    assert len({file.digest for file in [whole, *files]}) == 4
+
+
+def test_a_cap_beyond_the_stream_is_refused_with_the_number_that_is_there(tokenizer, tmp_path):
+    whole = build_token_file(DOCUMENTS, tokenizer, tmp_path, "c")
+    there = len(whole.tokens)
+    with pytest.raises(DataError, match=rf"stream 'prose': .* {there + 1:,}, and there are {there:,} tokens"):
+        capped_token_file(whole, there + 1, tmp_path, "prose")
+    with pytest.raises(
+        DataError, match=r"first document, which is kept whole, has \d+ tokens; raise streams"
+    ):
+        capped_token_file(whole, 1, tmp_path, "prose")

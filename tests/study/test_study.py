@@ -3,20 +3,18 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from ablate.executors.events import Event, Failed, Finished, Lost, Moved, Started
+from ablate.executors.schedule import RETRIES
 from ablate.recipe.schema import Recipe
 from ablate.record import RunRecord, read_record
 from ablate.report.study import render_study
 from ablate.study.identity import run_identity
-from ablate.study.pool import Event, Failed, Finished, Moved, Started
 from ablate.study.run import execute
 from ablate.study.study import Places, prepare_study, run_study
 from encoders.patches import Patches
@@ -172,84 +170,28 @@ def test_identity_follows_what_matters_and_nothing_else(
     assert len({reference, *(identity(one) for one in other)}) == len(other) + 1
 
 
-def command(recipe: Path, done: Done, folder: Path, *overrides: str) -> list[str]:
-    places = [
-        "--store",
-        str(folder / "store"),
-        "--cache",
-        str(done.places.cache),
-        "--results",
-        str(folder / "results"),
-    ]
-    return [
-        sys.executable,
-        "-m",
-        "ablate.cli",
-        "run",
-        str(recipe),
-        *overrides,
-        *places,
-        "--slots",
-        "1",
-        "--threads",
-        "1",
-    ]
-
-
 @pytest.mark.slow
-def test_killed_in_mid_run_it_ends_in_the_same_weights(done: Done, tiny_file: Path, tmp_path: Path) -> None:
-    overrides = ("seeds=[0]", "budget.steps=400", "arms.image.controls=[]", "train.checkpoint_every=0.5")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(
-        command(tiny_file, done, whole, *overrides), check=True, env=environment, capture_output=True
-    )
-    driver = subprocess.Popen(
-        command(tiny_file, done, broken, *overrides),
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    until = time.monotonic() + 60
-    while not list(broken.glob("store/*/*/checkpoint.ckpt")) and time.monotonic() < until:
-        time.sleep(0.02)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
-    assert not list(broken.glob("store/*/*/record.json")), "killed too late to show anything"
-    again = subprocess.run(
-        command(tiny_file, done, broken, *overrides),
-        check=True,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert "2 to train" in again.stdout
-    one, other = records_in(whole / "results"), records_in(broken / "results")
-    assert set(one) == set(other) == {("text", 0), ("image", 0)}
-    for key, record in one.items():
-        assert other[key].final_weights == record.final_weights
-        assert other[key].scores == record.scores
-        assert other[key].pairing == record.pairing
-        assert [point.loss for point in other[key].curve] == [point.loss for point in record.curve]
-
-
-@pytest.mark.slow
-def test_a_killed_worker_fails_its_own_run_alone(
+def test_a_killed_worker_goes_on_from_its_checkpoint_and_one_killed_each_time_fails_alone(
     done: Done, tiny: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     recipe = tiny("seeds=[0]", "budget.steps=300", "arms.image.controls=[]", "study=killed")
     places = Places(tmp_path / "store", done.places.cache, tmp_path / "results")
-    pids: list[int] = []
+    pids: dict[str, int] = {}
+    kills = {"text": 1 + RETRIES, "image": 1}
+    lost: list[str] = []
 
     def see(event: Event) -> None:
-        if isinstance(event, Started) and event.job.arm == "text":
-            pids.append(event.pid)
-        if isinstance(event, Moved) and event.job.arm == "text" and pids:
-            os.kill(pids.pop(), signal.SIGKILL)
+        if isinstance(event, Started):
+            pids[event.job.arm] = event.pid
+        if isinstance(event, Moved) and kills[event.job.arm] and event.job.arm in pids:
+            kills[event.job.arm] -= 1
+            os.kill(pids.pop(event.job.arm), signal.SIGKILL)
+        if isinstance(event, Lost):
+            lost.append(event.job.arm)
 
     failures = run_study(prepare_study(recipe, places, 1), places, 1, see)
-    assert [failure.job.arm for failure in failures] == ["text"]
+    assert lost == ["text"] * RETRIES + ["image"]
+    assert [(failure.job.arm, failure.attempts) for failure in failures] == [("text", 1 + RETRIES)]
     assert "SIGKILL" in failures[0].error
     assert set(records_in(places.results)) == {("image", 0)}
     assert run(recipe, places)

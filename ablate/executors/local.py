@@ -1,0 +1,183 @@
+"""Processes of this machine, one a run: any of them, or the driver, may be killed at any time."""
+
+import multiprocessing
+import os
+import select
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from ablate.executors.attempt import attempt
+from ablate.executors.events import Event, Finished, Lost, Moved, Started
+from ablate.executors.job import Job, Work
+from ablate.executors.placement import fitting
+
+
+@dataclass(frozen=True)
+class _Running:
+    job: Job
+    process: BaseProcess
+    devices: list[str]
+
+
+class LocalExecutor:
+    """A pool of processes.
+
+    Args:
+        slots: runs at a time, over all devices together.
+        work: what a process does with a job.
+        devices: ids of the GPUs that runs are spread over, as `CUDA_VISIBLE_DEVICES` names them; none
+            leaves a process whatever the driver sees.
+        memory: bytes of one device, or of the machine where runs train on its cores; 0 where unknown. Once
+            runs have shown what they need, no more of them run at a time than fit.
+    """
+
+    def __init__(self, slots: int, work: Work, devices: Sequence[str] = (), memory: int = 0) -> None:
+        self.slots = slots
+        self.work = work
+        self.devices = list(devices)
+        self.memory = memory
+        self._running: dict[Connection, _Running] = {}
+
+    @property
+    def reports(self) -> bool:
+        """Processes report through a pipe."""
+        return True
+
+    def free(self) -> int:
+        """Slots without a run."""
+        return self.slots - len(self._running)
+
+    def submit(self, job: Job) -> Started:
+        """Fork a process for ``job``."""
+        used = Counter(device for one in self._running.values() for device in one.devices)
+        devices = sorted(self.devices, key=lambda each: used[each])[: job.recipe.train.devices]
+        connection, process = _start(self.work, job, ",".join(devices))
+        self._running[connection] = _Running(job, process, devices)
+        return Started(job, process.pid or 0)
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """One event of every process that has something to say."""
+        return [
+            self._heard(ready)
+            for ready in wait(list(self._running), timeout)
+            if isinstance(ready, Connection)
+        ]
+
+    def _heard(self, connection: Connection) -> Event:
+        one = self._running[connection]
+        event = _receive(connection, one)
+        if isinstance(event, Moved):
+            return event
+        del self._running[connection]
+        connection.close()
+        one.process.join()
+        if isinstance(event, Finished):
+            fit = fitting(event.peak_bytes, self.memory) * max(1, len(self.devices))
+            self.slots = min(self.slots, fit) if fit else self.slots
+        return event
+
+    def cancel(self) -> None:
+        """End every process; what ignores a request is killed."""
+        for one in self._running.values():
+            one.process.terminate()
+        for connection, one in self._running.items():
+            one.process.join(5)
+            if one.process.is_alive():
+                one.process.kill()
+            connection.close()
+        self._running.clear()
+
+    def close(self) -> None:
+        """The same: nothing else is held."""
+        self.cancel()
+
+
+def _start(work: Work, job: Job, devices: str) -> tuple[Connection, BaseProcess]:
+    # The server imports torch once, before any thread of it exists, and every run is forked from it.
+    # Forking the driver itself, where torch may have threads, can hang.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([work.__module__, __name__])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_run, args=(work, job, sender, devices), name=f"{job.arm}-seed{job.seed}"
+    )
+    with _threads(job.threads):
+        _start_server()
+        process.start()
+    sender.close()
+    return receiver, process
+
+
+def _start_server() -> None:
+    """Start the server that runs are forked from, unless it runs.
+
+    A terminal sends Ctrl-C to every process. The server and its runs are born with it blocked and leave
+    it to the driver, where it is only held back for the moment of the birth, not lost.
+    """
+    resource_tracker.ensure_running()  # which would unblock the signal if it were started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Thread counts that numerical libraries read when a child process imports them."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update({name: str(count) for name in THREAD_VARIABLES})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def _receive(connection: Connection, one: _Running) -> Event:
+    try:
+        event: Event = connection.recv()
+        return event
+    except (EOFError, ConnectionResetError):
+        one.process.join()
+        code = one.process.exitcode or 0
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return Lost(one.job, f"the process of this run ended with {how}")
+
+
+def _run(work: Work, job: Job, connection: Connection, devices: str) -> None:
+    """The body of a run's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its runs itself
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices  # read when CUDA is first used, which no import does
+    threading.Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
+    try:
+        connection.send(attempt(work, job, lambda progress: connection.send(Moved(job, progress))))
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _end_with_driver(descriptor: int) -> None:
+    """End this process once nobody can read its pipe: a driver that is gone would never take the result.
+
+    At once, not at the next report: the driver that takes its place need not wait for the lease.
+    """
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are told whatever is asked for
+    while True:
+        if any(what & select.POLLERR for _, what in poll.poll()):
+            os._exit(1)

@@ -1,0 +1,115 @@
+"""Runs of studies given to an executor, with what the store says of runs that others are training."""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.executors.events import Event
+from ablate.executors.job import BusyError, Job, Report
+from ablate.executors.local import LocalExecutor
+from ablate.executors.placement import cores, device_memory, most_ranks, runs_here, runs_per_device
+from ablate.executors.registry import build_executor
+from ablate.executors.schedule import Executor, run_jobs
+from ablate.recipe.schema import Recipe
+from ablate.record import RunRecord
+from ablate.study.lease import Held, LeasedError, LeaseLostError, held
+from ablate.study.run import execute
+from ablate.study.states import write_failure
+from ablate.study.store import Store
+from ablate.train.callbacks import Progress
+
+
+def train(job: Job, report: Report) -> RunRecord:
+    """What a worker does with a run of a study: train and score it, or return its record.
+
+    Raises:
+        BusyError: another process has the run's lease, or took it from this one.
+    """
+    try:
+        return execute(job, report)
+    except LeasedError as error:
+        raise BusyError(_named(error.held)) from error
+    except LeaseLostError as error:
+        raise BusyError("another process, which took it over as this one was silent") from error
+
+
+class StoreStates:
+    """What leases and failures in the store say; see `ablate.executors.schedule.RunStates`."""
+
+    def holder(self, job: Job) -> str:
+        """Process and host of whoever trains this run."""
+        found = held(_folder(job))
+        return _named(found) if found else ""
+
+    def progress(self, job: Job) -> Progress | None:
+        """What whoever trains this run last said."""
+        found = held(_folder(job))
+        if found is None or not found.steps:
+            return None
+        loss = float("nan") if found.loss is None else found.loss
+        return Progress(found.step, found.steps, loss, 0.0, found.seconds_left or 0.0)
+
+    def failed(self, job: Job, error: str, attempts: int) -> None:
+        """Leave a note in the run's folder."""
+        write_failure(_folder(job), error)
+
+
+def _named(found: Held) -> str:
+    return f"process {found.pid} on {found.host}"
+
+
+def _folder(job: Job) -> Path:
+    return Store(job.store).folder(job.identity)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs run."""
+
+    executor: Executor
+    slots: int
+    """Runs at a time; an estimate where a cluster decides."""
+    threads: int
+    """CPU threads of each run."""
+
+
+@contextmanager
+def open_executor(
+    name: str, slots: int, threads: int, address: str, recipes: Sequence[Recipe], cache: Path
+) -> Iterator[Place]:
+    """The executor called ``name``, to train runs of ``recipes``; it is closed at the end of the block.
+
+    Args:
+        slots: runs at a time. 0: as was measured of such runs (`ablate bench slots`), else one per core or
+            GPU; under `ray`, as many as fit the cluster.
+        threads: of each run; 0 shares the cores among the slots, and is 1 under `ray`.
+        address: of a Ray cluster.
+
+    Raises:
+        ValueError: see `ablate.executors.registry.build_executor`; or a measurement cannot be read.
+    """
+    here = slots or runs_here(recipes, cache, threads)
+    if name == "ray":
+        each, asked = threads or 1, slots
+    else:
+        each, asked = threads or max(1, cores() // (here * most_ranks(recipes))), here
+    shared = runs_per_device(recipes, cache, threads) if name == "ray" else 1
+    built = build_executor(name, asked, each, address, work=train, per_gpu=shared, ranks=most_ranks(recipes))
+    with closing(built) as executor:
+        yield Place(executor, here, each)
+
+
+def dispatch(
+    jobs: Sequence[Job], slots: int, executor: Executor | None = None
+) -> Generator[Event, None, None]:
+    """Train ``jobs`` and say what happens; see `ablate.executors.schedule.run_jobs`.
+
+    Args:
+        executor: where they run, and stays open; ``slots`` processes of this machine if left out.
+    """
+    if executor is not None:
+        yield from run_jobs(jobs, executor, StoreStates())
+        return
+    with closing(LocalExecutor(slots, train, memory=device_memory())) as own:
+        yield from run_jobs(jobs, own, StoreStates())

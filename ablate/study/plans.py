@@ -1,0 +1,221 @@
+"""What is planned in a store: `STORE/plans/<study>.json`; so `ablate status` needs neither data nor torch.
+
+While a driver runs a study, `STORE/plans/<study>.<token>.driver` says so and is renewed, as a lease is.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ablate.study.index import many_tuples
+from ablate.study.liveness import (
+    BEATS,
+    LEASE_SECONDS,
+    Pulse,
+    file_time,
+    read_sign,
+    shown_text,
+    sign_content,
+    this_process,
+)
+from ablate.study.store import StoreError, disk_errors
+
+PLAN_FORMAT = 1
+_USABLE = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
+
+
+class PlannedRun(NamedTuple):
+    """One run of a study."""
+
+    arm: str
+    seed: int
+    identity: str
+    steps: int
+    flops: int
+    """Training FLOPs that it is to spend."""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study as it was last planned in a store."""
+
+    study: str
+    recipe_digest: str
+    tasks: str
+    """`ablate.study.index.tasks_digest` of the tasks that its runs are scored on."""
+    runs: list[PlannedRun]
+
+
+_KINDS = (str, int, str, int, int)
+
+
+class StudyBusyError(StoreError):
+    """Another recipe of the same study name runs in the store now."""
+
+
+def write_plan(plan: StudyPlan, store: Path) -> None:
+    """Write ``plan`` to the store, atomically.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    folder = _folder(store)
+    with disk_errors(store):
+        folder.mkdir(parents=True, exist_ok=True)
+        raw = {
+            "plan_format": PLAN_FORMAT,
+            "study": plan.study,
+            "recipe_digest": plan.recipe_digest,
+            "tasks": plan.tasks,
+            "columns": list(PlannedRun._fields),
+            "runs": plan.runs,
+        }
+        partial = folder / f".{plan.study}.json.partial"
+        partial.write_text(json.dumps(raw, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(folder / f"{plan.study}.json")
+
+
+def read_plan(study: str, store: Path) -> StudyPlan:
+    """What was last planned as ``study`` in ``store``.
+
+    Raises:
+        StoreError: nothing was, or the file is no plan.
+    """
+    path = _folder(store) / f"{study}.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8")) if _USABLE.fullmatch(study) else None
+    except (FileNotFoundError, NotADirectoryError):
+        raw = None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: not a plan ({error}); run the study again to write it anew") from error
+    if raw is None:
+        known = ", ".join(planned_studies(store)) or "none"
+        raise StoreError(
+            f"{store}: nothing was planned as {study!r}; planned in this store: {known}; name another "
+            "store with --store"
+        )
+    try:
+        with many_tuples():
+            return _plan_of(raw, study)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: not a plan ({error}); run the study again to write it anew") from error
+
+
+def read_plans(name: str, store: Path) -> list[StudyPlan]:
+    """The plan of the study ``name``, or those of the settings of the sweep ``name``, `<name>.<setting>`.
+
+    Raises:
+        StoreError: there is none, or one cannot be read.
+    """
+    settings = [study for study in planned_studies(store) if study.startswith(f"{name}.")]
+    if (_folder(store) / f"{name}.json").exists() or not settings:
+        return [read_plan(name, store)]
+    return [read_plan(study, store) for study in settings]
+
+
+def planned_studies(store: Path) -> list[str]:
+    """Names of the studies that were planned in ``store``."""
+    return sorted(path.stem for path in _folder(store).glob("*.json") if _USABLE.fullmatch(path.stem))
+
+
+@contextmanager
+def announced(plans: Sequence[StudyPlan], store: Path, seconds: float = LEASE_SECONDS) -> Iterator[None]:
+    """Write down what is to be run, and say until the block ends that it is being run.
+
+    Drivers of one recipe may run at one time. Of two recipes under one study name each would take the other's
+    records out of the results.
+
+    Args:
+        seconds: how long a driver counts as alive without a sign of life.
+
+    Raises:
+        StoreError: the store cannot be written.
+        StudyBusyError: another recipe of one of the names runs now.
+    """
+    for plan in plans:
+        _refuse_others(plan, store)
+        write_plan(plan, store)
+    with ExitStack() as stack:
+        signs = [stack.enter_context(_driver(plan, store, seconds)) for plan in plans]
+        for plan in plans:
+            _refuse_others(plan, store)  # who came at the same moment: both may be refused, never none
+        stack.callback(Pulse(lambda: _renew(signs), seconds / BEATS).stop)
+        yield
+
+
+@contextmanager
+def _driver(plan: StudyPlan, store: Path, seconds: float) -> Iterator[Path]:
+    """The file that says that this process runs ``plan``."""
+    token = secrets.token_hex(8)
+    path = _folder(store) / f"{plan.study}.{token}.driver"
+    content = sign_content(token, this_process(), seconds, {"recipe_digest": plan.recipe_digest})
+    try:
+        with disk_errors(store):
+            path.write_bytes(content)
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _renew(signs: list[Path]) -> None:
+    for path in signs:
+        os.utime(path)
+
+
+def _refuse_others(plan: StudyPlan, store: Path) -> None:
+    """Refuse a study that another recipe runs under the same name; remove what dead drivers left."""
+    folder = _folder(store)
+    drivers = [
+        path for path in folder.glob(f"{glob.escape(plan.study)}.*.driver") if _is_of(plan.study, path)
+    ]
+    if not drivers:
+        return
+    now = file_time(folder)
+    for path in drivers:
+        sign = read_sign(path)
+        if sign is None:
+            continue
+        digest = shown_text(sign.raw.get("recipe_digest"))
+        if sign.has_ended(now):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        elif digest != plan.recipe_digest:
+            raise StudyBusyError(
+                f"{store}: study {plan.study!r} is being run there from another recipe (process "
+                f"{sign.holder.pid} on {sign.holder.host}, digest {digest[:12]}, this one "
+                f"{plan.recipe_digest[:12]}); wait for it, or give this recipe another name, as in study=NAME"
+            )
+
+
+def _is_of(study: str, path: Path) -> bool:
+    """A driver's file of ``study``, not of one whose name goes on with a dot."""
+    return re.fullmatch(re.escape(study) + r"\.[0-9a-f]{16}\.driver", path.name) is not None
+
+
+def _plan_of(raw: dict[str, Any], study: str) -> StudyPlan:
+    if raw["plan_format"] != PLAN_FORMAT or raw["columns"] != list(PlannedRun._fields):
+        raise ValueError(f"not of format {PLAN_FORMAT}")
+    runs = [PlannedRun(*row) for row in raw["runs"]]
+    for run in runs:
+        if tuple(map(type, run)) != _KINDS or not run.identity.isalnum():
+            raise ValueError(f"{list(run)} is no run")
+    if (
+        raw["study"] != study
+        or not isinstance(raw["recipe_digest"], str)
+        or not isinstance(raw["tasks"], str)
+    ):
+        raise ValueError(f"it is not that of {study!r}")
+    return StudyPlan(study, raw["recipe_digest"], raw["tasks"], runs)
+
+
+def _folder(store: Path) -> Path:
+    return store / "plans"
