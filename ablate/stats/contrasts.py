@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ablate.record import RunRecord
+from ablate.stats.adjusted import adjusted_estimate
 from ablate.stats.bootstrap import ItemEstimate
+from ablate.stats.covariate import AdjustedEstimate
 from ablate.stats.paired import Interval, PairedEstimate, PairedSample, estimate
 from ablate.stats.permutation import SignFlip, sign_flip
 from ablate.stats.power import (
@@ -74,6 +76,12 @@ class Contrast:
     sequential: SequentialResult | None = None
     """Where the study may stop early and the endpoint has a margin: what the looks so far allow. The verdict
     then rests on it."""
+    adjusted: AdjustedEstimate | None = None
+    """Complete ones of a study with a control variate: the gain adjusted by it."""
+    not_adjusted: str = ""
+    """Why a declared control variate adjusts nothing here; empty if it does, or none is declared."""
+    rests_on_adjusted: bool = False
+    """Whether the verdict rests on `adjusted`: the plan that was locked declares the control variate."""
     p_difference_adjusted: float | None = None
     """Holm over the confirmatory contrasts, Benjamini and Hochberg over the exploratory ones; None for
     incomplete and undefined ones."""
@@ -93,6 +101,8 @@ class Contrast:
     note: str = ""
     screened: str = ""
     """Why the endpoint did not pass the screen of the study; empty if it did, or there was none."""
+    stopped: str = ""
+    """Why the rule for hopeless arms stopped one of the two; empty if it did not."""
 
     @property
     def complete(self) -> bool:
@@ -101,12 +111,17 @@ class Contrast:
 
     @property
     def interval95(self) -> Interval | None:
-        """The interval that the verdict rests on: sequential where the study may stop early."""
+        """The interval that the verdict rests on: sequential where the study may stop early, adjusted where
+        a locked plan declares a control variate."""
+        if self.rests_on_adjusted:
+            return self.adjusted.interval95 if self.adjusted else None
         return self.sequential.interval95 if self.sequential else self.estimate.interval95
 
     @property
     def interval90(self) -> Interval | None:
         """The same at 90%: inside the margin where equivalence is shown, for a single contrast."""
+        if self.rests_on_adjusted:
+            return self.adjusted.interval90 if self.adjusted else None
         return self.sequential.interval90 if self.sequential else self.estimate.interval90
 
     @property
@@ -115,6 +130,13 @@ class Contrast:
         claim is made."""
         if not self.complete:
             return None, None
+        if self.rests_on_adjusted:
+            found_adjusted = self.adjusted
+            return (
+                (found_adjusted.p_difference, found_adjusted.p_equivalence)
+                if found_adjusted
+                else (None, None)
+            )
         found = self.sequential or self.estimate
         return found.p_difference, found.p_equivalence
 
@@ -122,6 +144,8 @@ class Contrast:
     def claimed_gain(self) -> float | None:
         """The gain whose sign `helps` or `hurts` tells: that of the look which the p value comes from where
         the study may stop early, else the mean gain."""
+        if self.rests_on_adjusted:
+            return self.adjusted.mean_gain if self.adjusted else None
         return self.sequential.claimed_gain if self.sequential else self.estimate.mean_gain
 
     @property
@@ -132,6 +156,8 @@ class Contrast:
         """
         if self.verdict is None:
             return self.screened.partition(":")[0]
+        if self.stopped and self.verdict == "inconclusive":
+            return "stopped early"
         if self.verdict == "equivalent":
             gain = self.estimate.mean_gain or 0.0
             return f"equivalent ({'+' if gain > 0 else '-' if gain < 0 else '0'})"
@@ -142,13 +168,19 @@ class Contrast:
         return self.verdict
 
 
-def contrasts(records: Sequence[RunRecord], header: StudyDesign) -> list[Contrast]:
+def contrasts(
+    records: Sequence[RunRecord], header: StudyDesign, *, rests_on_adjusted: bool = False
+) -> list[Contrast]:
     """Every contrast of a study, endpoint by endpoint, the primary one first.
 
     Confirmatory are the total and grounding contrasts on endpoints with a margin; Holm runs over all
     of them, those without a p value counted as 1. Over all other contrasts runs Benjamini and Hochberg's
     procedure; they get verdicts where there is a margin, unless the endpoint was screened out: two arms at
     chance are no more equivalent than they differ.
+
+    Args:
+        rests_on_adjusted: whether verdicts rest on the gains adjusted by the study's control variate, which
+            only a plan that was locked before the first run may ask for.
 
     Raises:
         RecordError: two records of one arm and seed disagree, or two runs on an endpoint's direction.
@@ -166,7 +198,19 @@ def contrasts(records: Sequence[RunRecord], header: StudyDesign) -> list[Contras
         for endpoint in endpoints
         for comparison, pairs, excluded in paired
     ]
+    if header.covariate:
+        drafts = [_with_covariate(draft, runs, header, rests_on_adjusted) for draft in drafts]
     return [_noted(contrast) for contrast in _with_grounding(_with_verdicts(drafts))]
+
+
+def _with_covariate(
+    draft: Contrast, runs: dict[tuple[str, int], RunRecord], header: StudyDesign, rests_on_adjusted: bool
+) -> Contrast:
+    found, why = None, f"not adjusted by {header.covariate}: pairs are missing"
+    if draft.complete:
+        found, why = adjusted_estimate(draft.sample, runs, header, draft.endpoint, draft.margin)
+    rests = rests_on_adjusted and draft.sequential is None
+    return replace(draft, adjusted=found, not_adjusted=why, rests_on_adjusted=rests)
 
 
 def _draft(
@@ -196,6 +240,7 @@ def _draft(
         media=comparison.arm in media,
         sequential=_sequential(sample, margin, header),
         screened=header.screened.get(endpoint, ""),
+        stopped=header.stopped.get(comparison.arm) or header.stopped.get(comparison.reference, ""),
     )
 
 
@@ -240,13 +285,18 @@ def _noted(contrast: Contrast) -> Contrast:
     """``contrast`` with its precision, what would decide it, and a note."""
     notes = [f"screened out, {contrast.screened}"] if contrast.screened else []
     notes += [f"seed {exclusion.seed}: {exclusion.reason}" for exclusion in contrast.excluded]
-    if contrast.excluded and contrast.verdict is not None:
+    if contrast.stopped:
+        notes.append(contrast.stopped)
+    elif contrast.excluded and contrast.verdict is not None:
         notes.append("inconclusive because pairs are missing")
     remarks = (contrast.estimate.remark, contrast.sequential.remark if contrast.sequential else "")
     notes += dict.fromkeys(filter(None, remarks))
     alpha = ALPHA / contrast.family if contrast.confirmatory else ALPHA
     needed, found = None, contrast.estimate
     notes += _contradictions(contrast)
+    if contrast.rests_on_adjusted:
+        said = "verdict, intervals and p rest on the gain adjusted by the declared control variate"
+        notes.append(contrast.not_adjusted or said)
     if contrast.verdict == "inconclusive" and contrast.complete and found.sd and found.mean_gain is not None:
         p, _ = contrast.p_values
         if p is not None and p < ALPHA:

@@ -258,6 +258,37 @@ def unpaired_seeds(
     return UnpairedDesign(seeds, seeds - pairs)
 
 
+def unpaired_seeds_needed(
+    sd_treated: float, sd_reference: float, margin: float, power: float = 0.8, alpha: float = ALPHA
+) -> int | None:
+    """Seeds in each arm for two one-sided Welch tests to declare a true difference of zero equivalent with
+    ``power``: `seeds_needed` for arms whose seeds are independent.
+
+    Satterthwaite's degrees of freedom are taken at the sds given, which are taken as the true ones; the
+    power is then exact for arms of equal sds. None means more than `MOST_PAIRS`.
+
+    Raises:
+        ValueError: as `seeds_needed`.
+    """
+    if not 0 < power < 1:
+        raise ValueError(f"power lies between 0 and 1, not at {power}")
+    for sd in (sd_treated, sd_reference):
+        _check_power_input(2, sd, alpha)
+    if not (math.isfinite(margin) and margin > 0):
+        raise ValueError(f"a margin is a positive finite number, not {margin}")
+    sd = math.hypot(sd_treated, sd_reference)
+    freedom = sd**4 / (sd_treated**4 + sd_reference**4)
+    known = (float(ndtri(1.0 - alpha) + ndtri((1.0 + power) / 2.0)) * sd / margin) ** 2
+    if known > MOST_PAIRS:
+        return None
+
+    def enough(seeds: int) -> bool:
+        limit = margin * math.sqrt(seeds) / sd
+        return _owen_power((seeds - 1) * freedom, -limit, limit, alpha) >= power
+
+    return _smallest(enough, known)
+
+
 def _crossing(beyond: Callable[[float], bool], low: float, high: float) -> float:
     """Where ``beyond`` turns from false, at ``low``, to true, at ``high``: fifty halvings. (scipy's root
     finders take a quarter of a second to import, which a report of few records would notice.)"""
@@ -290,7 +321,7 @@ def _check_power_input(pairs: int, sd: float, alpha: float) -> None:
         raise ValueError(f"alpha lies between 0 and 0.5, not at {alpha}")
 
 
-def _owen_power(df: int, low: float, high: float, alpha: float) -> float:
+def _owen_power(df: float, low: float, high: float, alpha: float) -> float:
     """Exact power of two one-sided t tests (Owen 1965, Biometrika 52:437; Phillips 1990,
     J. Pharmacokin. Biopharm. 18:137).
 
@@ -307,7 +338,7 @@ def _owen_power(df: int, low: float, high: float, alpha: float) -> float:
 
 
 def _over_sd(
-    df: int,
+    df: float,
     probability: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     bend: float,
     width: float,

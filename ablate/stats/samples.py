@@ -40,6 +40,14 @@ class StudyDesign(Protocol):
     @property
     def screened(self) -> dict[str, str]: ...
     @property
+    def stopped(self) -> dict[str, str]: ...
+    @property
+    def covariate(self) -> str: ...
+    @property
+    def covariate_slope(self) -> float | None: ...
+    @property
+    def baseline_seeds(self) -> list[int]: ...
+    @property
     def rule(self) -> Literal["fixed", "group_sequential", "anytime"]: ...
     @property
     def looks(self) -> list[int]: ...
@@ -146,7 +154,11 @@ def proven_pairs(
     excluded: list[Exclusion] = []
     for seed in header.seeds:
         both = [(name, runs.get((name, seed))) for name in (arm, reference)]
-        missing = [f"{name} has no record" for name, run in both if run is None]
+        missing = [
+            f"{name} {'stopped early' if name in header.stopped else 'has no record'}"
+            for name, run in both
+            if run is None
+        ]
         missing += [f"{name} diverged" for name, run in both if run is not None and run.status == "diverged"]
         treated, other = both[0][1], both[1][1]
         if missing or treated is None or other is None:
