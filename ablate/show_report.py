@@ -13,6 +13,7 @@ from ablate.show import console, titled_table
 if TYPE_CHECKING:
     from ablate.report.load import StudyHeader
     from ablate.report.study import RenderedStudy
+    from ablate.report.sweep import RenderedSweep
 
 
 def show_report(folder: Path) -> "RenderedStudy":
@@ -36,6 +37,23 @@ def show_report(folder: Path) -> "RenderedStudy":
             out.print(_inert(sentence))
     if rendered.header.note:
         out.print(_inert(f"Note: {rendered.header.note}"))
+    out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
+    return rendered
+
+
+def show_sweep_report(folder: Path) -> "RenderedSweep":
+    """Render the sweep and the studies of its settings, write their files, and print what the sweep says."""
+    from ablate.report.sweep import render_sweep
+    from ablate.study.store import disk_errors
+
+    with disk_errors(folder):
+        rendered = render_sweep(folder)
+    out = console()
+    document = rendered.document
+    for sentence in [*document.verdict, *document.registration]:
+        out.print(_inert(sentence))
+    if rendered.result.sweep.note:
+        out.print(_inert(f"Note: {rendered.result.sweep.note}"))
     out.print(Text(f"Written: {', '.join(str(folder / name) for name in rendered.files)}"), soft_wrap=True)
     return rendered
 
@@ -84,23 +102,29 @@ def summary_table(rendered: "RenderedStudy") -> Table:
 def show_agreement(fresh: Path, committed: Path) -> bool:
     """Whether the verdicts of two folders agree, contrast by contrast."""
     from ablate.report.study import compare_verdicts
+    from ablate.report.sweep import is_sweep, studies_of
 
-    lines = compare_verdicts(fresh, committed)
-    out = console()
-    out.print(Text(f"{fresh} beside {committed}:"))
-    for line in lines:
-        out.print(_inert(f"  {line}"))
-    return not any(line.startswith("DIFFER") for line in lines)
+    out, agree = console(), True
+    pairs = [(fresh, committed)]
+    if is_sweep(fresh):
+        pairs = [(study, committed / study.name) for study in studies_of(fresh)]
+    for mine, theirs in pairs:
+        lines = compare_verdicts(mine, theirs)
+        out.print(Text(f"{mine} beside {theirs}:"))
+        for line in lines:
+            out.print(_inert(f"  {line}"))
+        agree = agree and not any(line.startswith("DIFFER") for line in lines)
+    return agree
 
 
 def show_check(folders: Sequence[Path]) -> bool:
     """Render every study and calibration under ``folders`` again, in memory; whether the disk holds that."""
     from ablate.report.calibration import SETTINGS_FILE, outdated
-    from ablate.report.check import examine, studies_under
+    from ablate.report.check import examine, studies_under, sweeps_under
 
     places = {folder: sorted(path.parent for path in folder.rglob(SETTINGS_FILE)) for folder in folders}
     # A folder may hold a calibration and no study.
-    found = examine([folder for folder in folders if studies_under(folder) or not places[folder]])
+    found = examine([one for one in folders if studies_under(one) or sweeps_under(one) or not places[one]])
     stale = []
     calibrations = list(dict.fromkeys(place for own in places.values() for place in own))
     for place in calibrations:
@@ -113,8 +137,9 @@ def show_check(folders: Sequence[Path]) -> bool:
         out.print(_inert(line), soft_wrap=True)
     sound = not found.differences and not stale
     if sound:
-        count = sum(len(studies_under(folder)) for folder in folders)
-        out.print(f"{count} studies and {len(calibrations)} calibrations are what their records give.")
+        studies, sweeps = (sum(len(under(one)) for one in folders) for under in (studies_under, sweeps_under))
+        counted = f"{studies} studies, {sweeps} sweeps" if sweeps else f"{studies} studies"
+        out.print(f"{counted} and {len(calibrations)} calibrations are what their records give.")
     return sound
 
 

@@ -11,6 +11,8 @@ from ablate.report.items import ItemScores, read_items
 from ablate.report.load import StudyHeader, load_records, read_header
 from ablate.report.registration import UNREGISTERED, Registration, log_look, read_registration
 from ablate.report.screen import screen_study, screened_endpoints
+from ablate.report.tuning import Tuning, read_tuning
+from ablate.report.tuning_table import Settings, is_tuned, settings_note, trained_settings, tuning_faults
 from ablate.stats.bootstrap import crossed_bootstrap
 from ablate.stats.contrasts import Contrast, contrasts
 from ablate.stats.decomposition import Decomposition, decompositions
@@ -36,6 +38,11 @@ class Analysis:
     """What is wrong with the item scores, in words."""
     screening: list[Screened] = field(default_factory=list)
     """Every endpoint, where the study is a screen."""
+    settings: Settings = field(default_factory=dict)
+    """Arm to the settings of `train` in which arms differ; empty where they agree."""
+    tuning: Tuning | None = None
+    tuning_faults: list[str] = field(default_factory=list)
+    """In what tuning and the runs after it are not what the recipe asks for, in words."""
 
 
 def read_study(folder: Path, looked_at: str | None = None) -> Analysis:
@@ -64,7 +71,11 @@ def read_study(folder: Path, looked_at: str | None = None) -> Analysis:
             asked = screened_endpoints(records, header)
             read = [record for record in records if record.arm == header.baseline]
         items, faults = read_items(folder, read, asked)
-    return analyse(header, records, read_registration(folder, header, records), items, faults)
+    found = analyse(header, records, read_registration(folder, header, records), items, faults)
+    if not is_tuned(header):
+        return found
+    tuning = read_tuning(folder)
+    return replace(found, tuning=tuning, tuning_faults=tuning_faults(tuning, header, records))
 
 
 def analyse(
@@ -76,7 +87,9 @@ def analyse(
 ) -> Analysis:
     """Judge the records of a study; the same records give the same numbers."""
     scored = with_differences(records, header)
-    found = [_with_items(one, (items or {}).get(one.endpoint)) for one in contrasts(scored, header)]
+    judged = contrasts(scored, header, rests_on_adjusted=bool(header.covariate) and registration.confirmatory)
+    settings = trained_settings(scored, header)
+    found = [_with_items(_noted(one, settings), (items or {}).get(one.endpoint)) for one in judged]
     return Analysis(
         header,
         scored,
@@ -87,7 +100,14 @@ def analyse(
         items or {},
         list(faults),
         screen_study(records, header, items or {}) if header.purpose == "screen" else [],
+        settings,
     )
+
+
+def _noted(contrast: Contrast, settings: Settings) -> Contrast:
+    """``contrast`` with a note of how its arms were trained otherwise, where they were."""
+    note = settings_note(contrast.arm, contrast.reference, settings)
+    return replace(contrast, note="; ".join(filter(None, [contrast.note, note]))) if note else contrast
 
 
 def _with_items(contrast: Contrast, scores: ItemScores | None) -> Contrast:

@@ -1,4 +1,4 @@
-"""Whether the files of a study are what its records say: everything is rendered again and compared.
+"""Whether files of studies and sweeps are what their records say: all is rendered again and compared.
 
 The rule, which `examine` follows:
 
@@ -18,7 +18,7 @@ Nothing is written.
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -31,6 +31,9 @@ from ablate.report.figures import drawn_by
 from ablate.report.load import HEADER_FILE
 from ablate.report.page import without_drawings
 from ablate.report.study import render
+from ablate.report.sweep import render_results
+from ablate.report.sweep_analysis import read_results
+from ablate.report.sweep_file import SWEEP_FILE
 
 RENDERED = frozenset({".md", ".tex", ".html", ".csv", ".svg", ".png"})
 """Endings of files that a report is made of; any such file that no rendering makes is stale."""
@@ -68,17 +71,19 @@ def check(folders: Sequence[Path] = (Path("results"),)) -> list[str]:
 
 
 def examine(folders: Sequence[Path] = (Path("results"),)) -> Check:
-    """Render every study under ``folders`` in memory and compare it with its files on disk.
+    """Render every study and sweep under ``folders`` in memory and compare it with its files on disk.
 
-    A study that cannot be rendered, and a folder without a study, are differences and not errors.
+    A study or sweep that cannot be rendered, and a folder without a study, are differences and not errors.
     """
     found = Check()
     for folder in folders:
-        studies = studies_under(folder)
-        if not studies:
+        studies, sweeps = studies_under(folder), sweeps_under(folder)
+        if not studies and not sweeps:
             found.differences.append(f"{folder}: there is no study here, no {HEADER_FILE}")
         for study in studies:
-            _examine_study(study, found)
+            _examine_folder(study, lambda place: render(read_study(place)).files, found)
+        for sweep in sweeps:
+            _examine_folder(sweep, lambda place: render_results(read_results(place)).files, found)
     return found
 
 
@@ -88,9 +93,17 @@ def studies_under(folder: Path) -> list[Path]:
     return [path for path in paths if "displaced" not in path.relative_to(folder).parts]
 
 
-def _examine_study(folder: Path, found: Check) -> None:
+def sweeps_under(folder: Path) -> list[Path]:
+    """The folders of sweeps in ``folder``, itself included."""
+    return sorted(path.parent for path in folder.rglob(SWEEP_FILE))
+
+
+def _examine_folder(
+    folder: Path, files_of: Callable[[Path], Mapping[str, str | bytes]], found: Check
+) -> None:
+    """Compare the files of ``folder`` with what ``files_of`` renders of it."""
     try:
-        files = render(read_study(folder)).files
+        files = files_of(folder)
     except (ValueError, OSError) as error:
         found.differences.append(f"{folder}: cannot be rendered: {error}")
         return

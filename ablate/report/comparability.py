@@ -161,7 +161,9 @@ def arm_limits(studies: Sequence[Study], arm: str, reference: str) -> list[str]:
 
 
 def _unlike_arm(studies: Sequence[Study], arm: str) -> bool:
-    """Whether an arm has another mixture, objective or stream, itself or as the origin of a control."""
+    """Whether an arm has another mixture, objective, training or stream, itself or as a control's origin."""
+    if _trained_otherwise(studies, arm):
+        return True
     origins = {
         origin for study in studies for origin, controls in study.header.controls.items() if arm in controls
     } or {arm}
@@ -174,6 +176,17 @@ def _unlike_arm(studies: Sequence[Study], arm: str) -> bool:
         if any(unlike_settings(studies, f"streams.{name}.") for name in streams):
             return True
     return False
+
+
+def _trained_otherwise(studies: Sequence[Study], arm: str) -> bool:
+    """Whether an arm has other values of the settings in which arms of one of ``studies`` differ."""
+    names = {name for one in studies for own in one.analysis.settings.values() for name in own}
+
+    def values(study: Study) -> list[str]:
+        trained = [record.resolved.get("train", {}) for record in study.records if record.arm == arm]
+        return sorted({f"{name}={train[name]}" for train in trained for name in names if name in train})
+
+    return bool(names and grouped(studies, values))
 
 
 def _block(study: Study, prefix: str) -> dict[str, str]:
@@ -202,8 +215,8 @@ def limits_in_words(studies: Sequence[Study], limits: Mapping[str, list[Limit]])
     unlike = [arm for arm in _shared_arms(studies) if _unlike_arm(studies, arm)]
     if unlike:
         sentences.append(
-            f"{', '.join(unlike)} differ{'s' if len(unlike) == 1 else ''} in mixture, objective or streams: "
-            "under one name these are other arms."
+            f"{', '.join(unlike)} differ{'s' if len(unlike) == 1 else ''} in mixture, objective, training or "
+            "streams: under one name these are other arms."
         )
     if not sentences:
         sentences.append("Items, endpoints, margins, data and what is held equal agree.")

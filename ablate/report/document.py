@@ -10,6 +10,7 @@ from ablate.record import RunRecord
 from ablate.report.analysis import Analysis
 from ablate.report.compute import compute_table
 from ablate.report.contrast_tables import contrast_table, precision_table
+from ablate.report.covariate_table import adjusted_legend, adjusted_table
 from ablate.report.curves import curve_caption
 from ablate.report.effect_tables import decomposition_table, equivalent_table, missing_parts
 from ablate.report.forest import legible, plotted
@@ -32,6 +33,7 @@ from ablate.report.tables import (
     screened_out_table,
     skip_table,
 )
+from ablate.report.tuning_table import settings_table, tuning_sentences, tuning_table
 from ablate.report.waterfall import primary_only, waterfall_caption
 from ablate.stats.samples import index_runs
 from ablate.stats.slope import missing_ladder
@@ -116,9 +118,13 @@ def _judged(study: Analysis) -> list[Section | Picture]:
     runs = index_runs(study.records)
     confirmatory = [one for one in study.contrasts if one.confirmatory]
     missing = missing_table(runs, study.header, study.contrasts)
+    for fault in study.tuning_faults:
+        missing.add(["tuning", fault])
     for fault in study.faults:
         missing.add(["item scores", fault])
     none = "None of these is in an average."
+    if study.tuning_faults:
+        none += " Runs named under tuning are, and are not what the recipe says that they are."
     if study.faults:
         none = (
             "None of these runs and pairs is in an average. Item scores named here are in no interval over "
@@ -157,6 +163,7 @@ def _effects(study: Analysis) -> list[Section | Picture]:
 def _beside(study: Analysis) -> list[Section | Picture]:
     """What stands beside the verdict."""
     runs, header, places = index_runs(study.records), study.header, endpoint_places(study.contrasts)
+    found = study.contrasts
     confirmatory = [one for one in study.contrasts if one.confirmatory]
     exploratory = [one for one in study.contrasts if not one.confirmatory]
     loose = (
@@ -166,6 +173,9 @@ def _beside(study: Analysis) -> list[Section | Picture]:
     beside_chance = "Placebo arms beside chance" if header.controls else "The baseline beside chance"
     luck = "Binomial interval of guessing, 95% over all runs shown of an endpoint together (Bonferroni)."
     return [
+        Section(
+            "covariate", "Control variate", adjusted_table(found, header), adjusted_legend(found, header)
+        ),
         Section("precision", "Beside the primary interval", precision_table(confirmatory), PRECISION),
         Section("screened", "Screened out", screened_out_table(header), _screen_legend(header)),
         Section("exploratory", "Exploratory contrasts", contrast_table(exploratory), loose),
@@ -196,10 +206,24 @@ def _spent(study: Analysis) -> list[Section | Picture]:
             ),
         ]
     return [
+        *_trained(study),
         Section("compute", "Compute", compute_table(runs, header), spent),
         *curves,
         Section("skips", "Skipped or cut", skip_table(runs, header)),
     ]
+
+
+def _trained(study: Analysis) -> list[Section | Picture]:
+    """In which settings arms were trained otherwise, and how these were tuned."""
+    alike = "All other settings of train are the same for all arms."
+    parts: list[Section | Picture] = [
+        Section("settings", "Trained otherwise", settings_table(study.settings), alike)
+    ]
+    if study.tuning is not None:
+        digits = endpoint_places(study.contrasts).get(study.tuning.design.endpoint, 4)
+        said = " ".join(tuning_sentences(study.tuning))
+        parts.append(Section("tuning", "Tuning", tuning_table(study.tuning, digits), said))
+    return parts
 
 
 DEVIATES = "The study deviates from the plan that was locked for it, see Plan: nothing here is confirmatory."

@@ -23,6 +23,8 @@ HEADER_FILE = "study.json"
 RULES = ("fixed", *STOPPING_RULES)
 MATCHES = ("flops", "text_tokens", "positions")
 PURPOSES = ("contrasts", "screen")
+COVARIATE = r"|score|loss@(0?\.\d{1,9}|1(\.0{1,9})?)"
+"""What `covariate` may be, as a pattern."""
 
 
 class StudyError(ValueError):
@@ -62,12 +64,22 @@ class StudyHeader:
     """Arm to its share of the baseline's budget: the baseline again, in no contrast."""
     differences: dict[str, list[str]] = field(default_factory=dict)
     """Name to two endpoints: `difference/<name>` is the first less the second."""
+    covariate: str = ""
+    """Control variate of the paired differences, `score` or `loss@SHARE`, of the baseline; empty: none."""
+    covariate_slope: float | None = None
+    """Its slope, where it was fixed beforehand."""
+    baseline_seeds: list[int] = field(default_factory=list)
+    """Further seeds, of the baseline alone, that tell the covariate's mean."""
     purpose: Literal["contrasts", "screen"] = "contrasts"
     """`screen`: the baseline and its ladder alone, to see which endpoints arms can be judged by."""
     screen: str = ""
     """Digest of the screen that `screened` was read from; empty without one."""
     screened: dict[str, str] = field(default_factory=dict)
     """Endpoint with a margin to why it did not pass the screen: it confirms nothing and has no verdict."""
+    hopeless: dict[str, float] = field(default_factory=dict)
+    """Rule by which an arm gets no further seeds: `after_seeds`, `below`, `confidence`; empty without one."""
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Arm, control or not, to why the rule stopped it: its later seeds were not trained."""
 
 
 def write_header(header: StudyHeader, folder: Path) -> None:
@@ -172,7 +184,8 @@ def _check_planned(record: RunRecord, path: Path, header: StudyHeader, mirrors: 
         raise StudyError(
             f"{path}: arm {record.arm!r} is not in {HEADER_FILE}; known: {', '.join(header.arms)}"
         )
-    if record.seed not in header.seeds:
+    further = header.baseline_seeds if record.arm == header.baseline else []
+    if record.seed not in [*header.seeds, *further]:
         raise StudyError(
             f"{path}: seed {record.seed} is not among the planned seeds {header.seeds} of {HEADER_FILE}; "
             "a run is not left out of a table: plan its seed or move the record away"
@@ -214,8 +227,19 @@ def _type_faults(header: StudyHeader) -> list[str]:
     differences = header.differences
     if not (isinstance(differences, dict) and all(_names(p) and len(p) == 2 for p in differences.values())):
         faults.append("differences does not map names to two endpoints each")
+    further = header.baseline_seeds
+    if not (isinstance(further, list) and all(type(seed) is int for seed in further)):
+        faults.append("baseline_seeds is not a list of whole numbers")
+    if not (isinstance(header.covariate, str) and re.fullmatch(COVARIATE, header.covariate)):
+        faults.append("covariate is neither score nor loss@SHARE")
+    if not (header.covariate_slope is None or is_number(header.covariate_slope)):
+        faults.append("covariate_slope is no number")
     if not (isinstance(header.screened, dict) and _names(list(header.screened.values()))):
         faults.append("screened does not map endpoints to reasons")
+    if not (isinstance(header.stopped, dict) and _names(list(header.stopped.values()))):
+        faults.append("stopped does not map arms to reasons")
+    if not (isinstance(header.hopeless, dict) and all(map(is_number, header.hopeless.values()))):
+        faults.append("hopeless does not map its settings to numbers")
     return faults
 
 
@@ -231,6 +255,8 @@ def _sense_faults(header: StudyHeader) -> list[str]:
         faults.append(f"seeds {header.seeds} are empty or repeat")
     if len(set(header.arms)) != len(header.arms):
         faults.append(f"arms {header.arms} repeat")
+    if bool(header.covariate) != bool(header.baseline_seeds) or {*header.baseline_seeds} & {*header.seeds}:
+        faults.append(f"baseline_seeds {header.baseline_seeds} do not go with the covariate and the seeds")
     if header.rule not in RULES:
         faults.append(f"rule is {header.rule!r}, allowed: {', '.join(RULES)}")
     if header.spending not in SPENDINGS:
@@ -257,6 +283,11 @@ def _sense_faults(header: StudyHeader) -> list[str]:
         faults.append("a control mirrors one arm, and the baseline is none")
     if header.ladder.keys() & {header.baseline, *header.controls, *controls}:
         faults.append("a ladder arm is neither the baseline, nor a control, nor has controls")
+    if header.stopped and not header.hopeless:
+        faults.append("arms are stopped by no rule")
+    faults += [
+        f"{name!r} is stopped and not among the arms" for name in header.stopped if name not in header.arms
+    ]
     return faults + _screen_faults(header)
 
 

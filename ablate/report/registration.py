@@ -22,11 +22,21 @@ LOCK_FORMAT = 1
 
 STATED = (
     *("question", "baseline", "arms", "controls", "primary", "margins", "differences", "match", "ladder"),
-    *("screen", "screened"),
+    *("screen", "screened", "hopeless"),
+    *("covariate", "covariate_slope", "baseline_seeds"),
 )
 """Fields of the header that have to be what was locked; so have `seeds` and looks, compared on their own."""
 
-_SINCE: dict[str, Any] = {"purpose": "contrasts", "screen": "", "screened": {}}
+_SINCE: dict[str, Any] = {
+    "purpose": "contrasts",
+    "screen": "",
+    "screened": {},
+    "hopeless": {},
+    "stopped": {},
+    "covariate": "",
+    "covariate_slope": None,
+    "baseline_seeds": [],
+}
 """What a lock says that was written before the header had these fields."""
 
 
@@ -153,6 +163,22 @@ def read_registration(folder: Path, header: StudyHeader, records: Sequence[RunRe
     return Registration(
         locked_at, str(held["digest"]), tuple(deviations), tuple(notes if borrowed else []), looks
     )
+
+
+def locked_plan(folder: Path) -> dict[str, Any] | None:
+    """The header that was locked in ``folder``, as plain values; None without a lock.
+
+    Raises:
+        StudyError: the lock cannot be read, or was edited after it was written.
+    """
+    path = folder / LOCK_FILE
+    if not path.exists():
+        return None
+    held, sound = _read_lock(path)
+    if not sound:
+        raise StudyError(f"{path}: edited after it was written, and so no plan")
+    plan: dict[str, Any] = held["plan"]
+    return plan
 
 
 def log_look(folder: Path, header: StudyHeader, records: Sequence[RunRecord], *, now: str) -> None:

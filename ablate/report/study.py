@@ -22,6 +22,7 @@ from ablate.report.load import StudyHeader, load_records, read_header
 from ablate.report.markdown import markdown
 from ablate.report.page import page
 from ablate.report.page_items import item_table
+from ablate.report.registration import read_registration
 from ablate.report.screen import SCREEN_FILE, screen_text
 from ablate.report.screen_document import compose_screen, screen_rows
 from ablate.report.tables import (
@@ -238,11 +239,13 @@ def compare_verdicts(fresh: Path, committed: Path) -> list[str]:
 def _verdicts(folder: Path) -> dict[tuple[str, str, str], tuple[str, bool]]:
     """The verdicts of a study, and whether they are confirmatory."""
     header = read_header(folder)
+    records = load_records(folder, header)
+    registration = read_registration(folder, header, records)
     return {
         (one.arm, one.reference, one.endpoint): (
             one.verdict if one.verdict == "equivalent" else one.printed_verdict,
             one.confirmatory,
         )
-        for one in analyse(header, load_records(folder, header)).contrasts
+        for one in analyse(header, records, registration).contrasts
         if one.verdict is not None
     }
