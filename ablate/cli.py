@@ -11,7 +11,10 @@ from typer.core import TyperGroup
 from ablate.cli_bench import bench_app
 from ablate.cli_model import add_model_commands
 from ablate.cli_overlap import overlap
+from ablate.cli_price import price
 from ablate.cli_screen import screen
+from ablate.cli_status import status
+from ablate.cli_sweep import sweep
 
 if TYPE_CHECKING:
     from ablate.recipe.schema import Recipe
@@ -51,7 +54,13 @@ Overrides = Annotated[
 StoreOption = Annotated[Path, typer.Option(help="Records and checkpoints, shared by studies.")]
 CacheOption = Annotated[Path, typer.Option(help="Everything derived from data.")]
 SlotsOption = Annotated[
-    int, typer.Option(min=0, help="Runs at a time; 0 means one per core, or one on a GPU.")
+    int, typer.Option(min=0, help="Runs at a time; 0: as `bench slots` found, else one per core or GPU.")
+]
+ExecutorOption = Annotated[
+    str, typer.Option(help="Where runs run: local (processes of this machine) or ray (a cluster).")
+]
+RayAddressOption = Annotated[
+    str, typer.Option(help="With --executor ray: local, auto or HOST:PORT; local if left out.")
 ]
 ResultsOption = Annotated[Path | None, typer.Option(help="Folder of the study; results/<study> if left out.")]
 UntilOption = Annotated[
@@ -73,11 +82,14 @@ def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = 
     from ablate.show import show_materials, show_undecodable
     from ablate.show_overlap import show_notes
     from ablate.study.screened import read_exclusions
+    from ablate.study.tuning import refuse_shared_items
 
     loaded = load_recipe(recipe, overrides or [])
     materials = prepare(loaded, cache)
     if loaded.endpoints.screen:
         read_exclusions(loaded, materials, plan_study(materials))
+    if loaded.tune.grid:
+        refuse_shared_items(materials)
     show_materials(materials)
     show_notes(materials.overlaps)
     if show_undecodable(materials):
@@ -102,17 +114,23 @@ def plan(
 ) -> None:
     """Print what every arm would spend, and refuse unmatched pairs. Nothing is trained."""
     from ablate.budget.plan import plan_study
+    from ablate.executors.placement import runs_here
     from ablate.materials import prepare
     from ablate.show import console, show_plans
     from ablate.show_power import power_lines
+    from ablate.show_tuning import show_tuning_plan
     from ablate.study.estimate import estimate_seconds
     from ablate.study.study import lock_study, planned_header
+    from ablate.study.tuning import plan_tuning
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
     materials = prepare(loaded, cache)
     plans = plan_study(materials)
     header = planned_header(loaded, materials, plans)
-    show_plans(materials.recipe, plans, estimate_seconds(materials, plans), _slots(slots))
+    seconds, count = estimate_seconds(materials, plans), slots or runs_here([loaded], cache)
+    tuning = plan_tuning(loaded, materials)
+    show_plans(materials.recipe, plans, seconds, count)
+    show_tuning_plan(tuning, seconds, count)
     for line in power_lines(header, aa):
         console().print(line, markup=False, highlight=False)
     if lock:
@@ -130,31 +148,36 @@ def run(
     threads: Annotated[
         int, typer.Option(min=0, help="Threads of each run; 0 shares the cores among the slots.")
     ] = 0,
+    executor: ExecutorOption = "local",
+    ray_address: RayAddressOption = "",
     until_decided: UntilOption = False,
     max_seeds: MaxSeedsOption = 0,
 ) -> None:
     """Train what is missing of a study, then print its report. Safe to kill and to run again."""
+    from ablate.cli_tune import tuned_recipe
     from ablate.show import StudyDisplay, show_failures
     from ablate.show_report import show_deviations, show_report, show_undecided
+    from ablate.study.dispatch import open_executor
     from ablate.study.study import Places, prepare_study, run_study
     from ablate.study.until import stages
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
     places = Places(store, cache, results or Path("results") / loaded.study)
-    count = _slots(slots)
-    for stage in stages(loaded, places.results) if until_decided else [loaded]:
-        prepared = prepare_study(stage, places, threads or max(1, (os.cpu_count() or 1) // count))
-        show_deviations(places.results, prepared.header)
-        with StudyDisplay(prepared) as display:
-            failures = run_study(prepared, places, count, display.see)
-        if failures:
-            show_failures(failures)
-        if any((places.results / "records").glob("*.json")):
-            rendered = show_report(places.results)
-        if failures:
-            raise typer.Exit(1)
-        if until_decided and not show_undecided(rendered, len(loaded.seeds)):
-            break
+    with open_executor(executor, slots, threads, ray_address, [loaded], cache) as place:
+        loaded = tuned_recipe(loaded, places, place)
+        for stage in stages(loaded, places.results) if until_decided else [loaded]:
+            prepared = prepare_study(stage, places, place.threads)
+            show_deviations(places.results, prepared.header)
+            with StudyDisplay(prepared.recipe.study, len(prepared.finished), len(prepared.jobs)) as display:
+                failures = run_study(prepared, places, place.slots, display.see, place.executor)
+            if failures:
+                show_failures(failures)
+            if any((places.results / "records").glob("*.json")):
+                rendered = show_report(places.results)
+            if failures:
+                raise typer.Exit(1)
+            if until_decided and not show_undecided(rendered, len(loaded.seeds)):
+                break
 
 
 def _load(recipe: Path, overrides: list[str] | None, until_decided: bool, max_seeds: int) -> "Recipe":
@@ -171,7 +194,7 @@ def _load(recipe: Path, overrides: list[str] | None, until_decided: bool, max_se
 @app.command()
 def report(
     studies: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of studies, such as results/quickstart.")
+        list[Path] | None, typer.Argument(help="Folders of studies or sweeps, such as results/quickstart.")
     ] = None,
     against: Annotated[Path | None, typer.Option(help="Another folder whose verdicts to compare.")] = None,
     check: Annotated[
@@ -179,8 +202,9 @@ def report(
         typer.Option("--check", help="Write nothing; fail if what is there is not what the records give."),
     ] = False,
 ) -> None:
-    """Render studies from their records alone: tables, figures, a page. --check takes all of results/."""
-    from ablate.show_report import show_agreement, show_check, show_report
+    """Render studies and sweeps from their records alone: tables, figures, a page."""
+    from ablate.report.sweep import is_sweep
+    from ablate.show_report import show_agreement, show_check, show_report, show_sweep_report
 
     if check:
         if not show_check(studies or [Path("results")]):
@@ -189,7 +213,10 @@ def report(
     if not studies:
         raise typer.BadParameter("name a study's folder, such as results/quickstart")
     for study in studies:
-        show_report(study)
+        if is_sweep(study):
+            show_sweep_report(study)
+        else:
+            show_report(study)
         if against is not None and not show_agreement(study, against):
             raise typer.Exit(1)
 
@@ -233,7 +260,10 @@ def calibrate(
     print(f"Written: {', '.join(str(out / name) for name in rendered.files)}")
 
 
+app.command()(sweep)
+app.command()(status)
 app.command()(screen)
+app.command()(price)
 add_model_commands(app)
 app.command()(overlap)
 
@@ -319,13 +349,6 @@ def data_import(
         show_import(folder, out, gather, options)
     except KeyboardInterrupt:
         _fail(f"stopped; no shard was written to {out}", 130)
-
-
-def _slots(asked: int) -> int:
-    """Runs at a time: as asked, else one per core on CPU and one on a GPU."""
-    import torch
-
-    return asked or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

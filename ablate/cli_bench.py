@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli_price import bench_variance
+
 bench_app = typer.Typer(help="Measure the framework against bare code, in one run.", no_args_is_help=True)
+bench_app.command("variance")(bench_variance)
 
 LayersOption = Annotated[int, typer.Option(min=1, help="Transformer blocks.")]
 WidthOption = Annotated[int, typer.Option(min=1, help="Residual width, a multiple of the heads.")]
@@ -141,4 +144,65 @@ def bench_scoring(
     bench = ScoringBench(*sizes, tuple(tasks or []), tuple(text or []), batches, rounds, threads)
     with tempfile.TemporaryDirectory() as folder:
         found = measure_scoring(bench, Path(folder))
+    show_measurements(found, out)
+
+
+@bench_app.command("executors")
+def bench_executors(
+    runs: Annotated[int, typer.Option(min=1, help="Runs, each of which only sleeps.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds of a run.")] = 2.0,
+    slots: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
+    only: Annotated[str, typer.Option(help="local or ray; both if left out.")] = "",
+    out: JsonOption = None,
+) -> None:
+    """What executors cost: runs that sleep, against the ideal time for the slots. Ray has 2 nodes here."""
+    from ablate.bench.executors import ExecutorBench, measure_local, measure_ray
+    from ablate.show import show_measurements
+
+    if only not in ("", "local", "ray"):
+        raise typer.BadParameter("--only is local or ray")
+    bench = ExecutorBench(runs, seconds, slots)
+    found = [] if only == "ray" else measure_local(bench)
+    found += [] if only == "local" else measure_ray(bench)
+    show_measurements(found, out)
+
+
+@bench_app.command("slots")
+def bench_slots(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/quickstart.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to it.")] = None,
+    runs: Annotated[list[int] | None, typer.Option(min=1, help="Runs at a time to measure.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each run.")] = 20,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each; 0 shares the cores.")] = 0,
+    cache: Annotated[Path, typer.Option(help="Everything derived from data; keeps what is found.")] = Path(
+        ".ablate/cache"
+    ),
+    out: JsonOption = None,
+) -> None:
+    """How many runs of a recipe should share a device: `--slots 0` of `run` takes the best from then on."""
+    from ablate.bench.slots import SlotsBench, measure_slots, slots_table
+    from ablate.executors.placement import best_runs, device_memory, placement_key, write_placement
+    from ablate.recipe.load import load_recipe
+    from ablate.show import show_measurements
+
+    loaded = load_recipe(recipe, overrides or [])
+    found = measure_slots(SlotsBench(loaded, cache, tuple(runs or (1, 2, 4)), steps, threads))
+    show_measurements(slots_table(found), out)
+    path = write_placement(cache, placement_key(loaded, threads), found)
+    print(f"{best_runs(found, device_memory())} at a time from now on, for recipes of this shape: {path}")
+
+
+@bench_app.command("store")
+def bench_store(
+    records: Annotated[int, typer.Option(min=1, help="Records of the made-up store.")] = 100_000,
+    out: JsonOption = None,
+) -> None:
+    """Status, resume decision and memory of a store of many records, and what an index costs that is lost."""
+    import tempfile
+
+    from ablate.bench.store import measure_store
+    from ablate.show import show_measurements
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure_store(Path(folder), records)
     show_measurements(found, out)

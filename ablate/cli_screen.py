@@ -42,7 +42,7 @@ def screen(
     cores = os.cpu_count() or 1
     count = slots or (1 if torch.cuda.is_available() else cores)
     prepared = prepare_screen(asked, places, threads or max(1, cores // count))
-    with StudyDisplay(prepared) as display:
+    with StudyDisplay(prepared.recipe.study, len(prepared.finished), len(prepared.jobs)) as display:
         failures = run_study(prepared, places, count, display.see)
     if failures:
         show_failures(failures)

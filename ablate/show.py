@@ -15,11 +15,10 @@ from rich.text import Text
 if TYPE_CHECKING:
     from ablate.bench.measurement import Measurement
     from ablate.budget.plan import Plan
+    from ablate.executors.events import Event, Failed, Finished
+    from ablate.executors.job import Job
     from ablate.materials import Materials
     from ablate.recipe.schema import Recipe
-    from ablate.study.pool import Event, Failed, Finished
-    from ablate.study.run import Job
-    from ablate.study.study import Prepared
 
 WIDTH = 100
 """Columns of a table where the output is no terminal."""
@@ -41,7 +40,7 @@ def titled_table(title: str, *columns: str) -> Table:
     return table
 
 
-def _count(value: float) -> str:
+def count_shown(value: float) -> str:
     """A count in three digits with a unit letter: 12.3M."""
     for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
@@ -60,7 +59,7 @@ def show_materials(materials: "Materials") -> None:
     if (started := initial_line(materials)) is not None:
         table.add_row("model", *started)
     for name, file in materials.text.items():
-        holds = f"{len(file.offsets) - 1} documents, {_count(len(file.tokens))} tokens"
+        holds = f"{len(file.offsets) - 1} documents, {count_shown(len(file.tokens))} tokens"
         table.add_row(f"stream {name}", holds, materials.digests[f"stream/{name}"][:12])
     for name, material in materials.media.items():
         holds = f"{len(material.samples)} samples, {_texts_of(materials, name)}"
@@ -137,14 +136,14 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         table.add_row(
             plan.arm.name,
             str(plan.steps),
-            _count(ledger.total_flops),
+            count_shown(ledger.total_flops),
             f"{ledger.total_flops / base - 1:+.2%}",
-            _count(ledger.text_tokens),
-            *([_count(ledger.repeated_tokens)] if repeats else []),
-            _count(ledger.caption_tokens),
-            _count(ledger.media_positions),
-            _count(sum(ledger.parameters.values())),
-            _duration(seconds[plan.arm.name]),
+            count_shown(ledger.text_tokens),
+            *([count_shown(ledger.repeated_tokens)] if repeats else []),
+            count_shown(ledger.caption_tokens),
+            count_shown(ledger.media_positions),
+            count_shown(sum(ledger.parameters.values())),
+            duration_shown(seconds[plan.arm.name]),
         )
     out = console()
     out.print(table)
@@ -152,12 +151,14 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
         "FLOPs of a step by component (a control is charged as the arm it mirrors)", "arm", *_parts(plans)
     )
     for plan in plans:
-        parts.add_row(plan.arm.name, *(_count(plan.flops_per_step.get(part, 0)) for part in _parts(plans)))
+        parts.add_row(
+            plan.arm.name, *(count_shown(plan.flops_per_step.get(part, 0)) for part in _parts(plans))
+        )
     out.print(parts)
     total = sum(seconds.values()) * len(recipe.seeds)
     out.print(
         f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
-        f"{_duration(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
+        f"{duration_shown(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
     )
     for line in [*_once_lines(plans), *_control_lines(plans)]:
         out.print(line)
@@ -166,7 +167,7 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
 def _once_lines(plans: "list[Plan]") -> list[str]:
     """FLOPs that are charged beside the steps, where `encoder_cost: once` asks for it."""
     charged = {
-        plan.arm.name: ", ".join(f"{_count(flops)} ({part})" for part, flops in plan.flops_once.items())
+        plan.arm.name: ", ".join(f"{count_shown(flops)} ({part})" for part, flops in plan.flops_once.items())
         for plan in plans
         if plan.flops_once
     }
@@ -191,7 +192,7 @@ def _parts(plans: list["Plan"]) -> list[str]:
     return list(dict.fromkeys(part for plan in plans for part in plan.flops_per_step))
 
 
-def _duration(seconds: float) -> str:
+def duration_shown(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -200,7 +201,7 @@ def _duration(seconds: float) -> str:
 class StudyDisplay:
     """Live progress of a study: a line per running run, and a line for the whole."""
 
-    def __init__(self, prepared: "Prepared") -> None:
+    def __init__(self, study: str, done: int, missing: int) -> None:
         self.console = console()
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -210,15 +211,12 @@ class StudyDisplay:
             console=self.console,
             transient=True,
         )
-        done, missing = len(prepared.finished), len(prepared.jobs)
         self.total = done + missing
         self.done = done
-        self.whole = self.progress.add_task(
-            f"{prepared.recipe.study}", total=self.total, completed=done, detail=""
-        )
+        self.whole = self.progress.add_task(study, total=self.total, completed=done, detail="")
         self.lines: dict[tuple[str, int], TaskID] = {}
         said = f"{done} of {self.total} runs are finished already; " if done else ""
-        self.console.print(f"{prepared.recipe.study}: {said}{missing} to train")
+        self.console.print(f"{study}: {said}{missing} to train")
 
     def __enter__(self) -> "StudyDisplay":
         self.progress.start()
@@ -231,29 +229,41 @@ class StudyDisplay:
 
     def see(self, event: "Event") -> None:
         """Show one event of the pool."""
-        from ablate.study.pool import Moved, Started
+        from ablate.executors.events import Elsewhere, Lost, Moved, Started
 
         job = event.job
         key = (job.arm, job.seed)
         if isinstance(event, Started):
-            self.lines[key] = self.progress.add_task(
-                f"{job.arm} seed {job.seed}", total=None, detail="starting"
+            self._say(job, "starting")
+        elif isinstance(event, Elsewhere):
+            self._say(job, f"trained by {event.holder}")
+        elif isinstance(event, Lost):
+            self.console.print(
+                Text(f"{job.arm} seed {job.seed}: {event.how}; it goes on from its checkpoint")
             )
+            self._say(job, "waits to go on")
         elif isinstance(event, Moved):
             moved = event.progress
             detail = "first steps"
             if moved.tokens_per_second and not math.isnan(moved.loss):
                 detail = (
-                    f"loss {moved.loss:.3f}  {_count(moved.tokens_per_second)} positions/s  "
-                    f"{_duration(moved.seconds_left)} left"
+                    f"loss {moved.loss:.3f}  {count_shown(moved.tokens_per_second)} positions/s  "
+                    f"{duration_shown(moved.seconds_left)} left"
                 )
             self.progress.update(self.lines[key], total=moved.steps, completed=moved.step, detail=detail)
         else:
             self.progress.remove_task(self.lines.pop(key))
             self._ended(job, event)
 
+    def _say(self, job: "Job", detail: str) -> None:
+        """The line of a run, without a bar."""
+        name, key = f"{job.arm} seed {job.seed}", (job.arm, job.seed)
+        if key not in self.lines:
+            self.lines[key] = self.progress.add_task(name, total=None, detail="")
+        self.progress.update(self.lines[key], detail=detail)
+
     def _ended(self, job: "Job", event: "Finished | Failed") -> None:
-        from ablate.study.pool import Failed
+        from ablate.executors.events import Failed
 
         if isinstance(event, Failed):
             self.console.print(Text(f"{job.arm} seed {job.seed}: failed"))
@@ -261,7 +271,7 @@ class StudyDisplay:
         self.done += 1
         self.progress.update(self.whole, completed=self.done)
         record = event.record
-        took = _duration(record.spent.wall_seconds)
+        took = duration_shown(record.spent.wall_seconds)
         loss = f"loss {record.curve[-1].loss:.3f}" if record.curve else "no loss"
         line = f"[{self.done}/{self.total}] {job.arm} seed {job.seed}: {record.status}, {loss}, {took}"
         self.console.print(Text(line))
@@ -312,7 +322,7 @@ def show_encoders() -> None:
             encoder.modality,
             "x".join(map(str, encoder.spec.shape)),
             str(encoder.tokens_per_item),
-            _count(sum(weight.numel() for weight in encoder.parameters())),
+            count_shown(sum(weight.numel() for weight in encoder.parameters())),
             "frozen" if encoder.feature_width else "trained",
             encoder.pretraining or "nothing",
         )

@@ -19,11 +19,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"record", "recipe", "data", "model"},
     "stats": {"record"},
     "report": {"record", "budget.ledger", "stats"},
+    "executors": {"record", "recipe", "train"},
     "study": {
         *("record", "recipe", "data", "tasks", "materials", "model"),
-        *("budget", "budget.ledger", "train", "report"),
+        *("budget", "budget.ledger", "train", "executors", "report"),
     },
-    "bench": {"seeding", "recipe", "data", "tasks", "materials", "model", "budget", "train", "study"},
+    "sweep": {
+        *("seeding", "record", "recipe", "data", "materials", "budget", "executors"),
+        *("stats", "report", "study"),
+    },
+    "bench": {
+        *("seeding", "record", "recipe", "data", "tasks", "materials", "model"),
+        *("budget", "budget.ledger", "train", "executors", "study"),
+    },
 }
 """Room to the rooms it may import. The command line (`cli...`, `show...`) may import all of them.
 

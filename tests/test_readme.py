@@ -80,7 +80,7 @@ def printed(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
-CHAINED = ("ablate data", "ablate export", "ablate generate")
+CHAINED = ("ablate data", "ablate export", "ablate generate", "ablate sweep", "ablate status")
 ALONE = [line for line in commands() if line.startswith("ablate") and not line.startswith(CHAINED)]
 """Commands that need none of those before them."""
 
@@ -115,6 +115,30 @@ def test_a_command_of_the_readme_works(
     said = capsys.readouterr()
     assert not ended.value.code, said.err
     assert said.out.strip()
+
+
+@pytest.mark.slow
+def test_the_sweep_of_the_readme_is_planned_run_and_looked_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablate.cli import main
+
+    smaller = ["seeds=[0]", "budget.steps=20", "budget.match=positions", "planted.documents=600"]
+    smaller += ["sweep.mixture.shares=[0.5]", "sweep.mixture.held_out=0", "sweep.mixture.controls=[]"]
+    monkeypatch.chdir(folder)
+    said = {}
+    for line in (line for line in commands() if line.startswith(("ablate sweep", "ablate status"))):
+        words = shlex.split(line)
+        monkeypatch.setattr(sys, "argv", [*words, *(smaller if words[1] == "sweep" else [])])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown_now = capsys.readouterr()
+        assert not ended.value.code, shown_now.err
+        said[line] = shown_now.out
+    planned, done, status = said.values()
+    assert "Nothing was trained" in planned
+    assert "report.html" in done
+    assert "finished" in status
 
 
 def test_a_folder_of_photographs_becomes_the_shard_that_the_readme_shows(

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import select
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from ablate.executors.attempt import attempt
 from ablate.executors.events import Event, Finished, Lost, Moved, Started
@@ -108,7 +110,7 @@ def _start(work: Work, job: Job, devices: str) -> tuple[Connection, BaseProcess]
     process = context.Process(
         target=_run, args=(work, job, sender, devices), name=f"{job.arm}-seed{job.seed}"
     )
-    with _threads(job.threads):
+    with _threads(job.threads), _without_main():
         _start_server()
         process.start()
     sender.close()
@@ -127,6 +129,18 @@ def _start_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Have no run execute the driver's main module again, as multiprocessing would: it needs nothing of it, and a
+    command line takes longer to import than a trivial run."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 @contextmanager

@@ -1,10 +1,21 @@
 """The arms of a study: controls expand here, and shares become rows here."""
 
+import dataclasses
 from collections.abc import Mapping
 from math import fsum
 from typing import Any
 
-from ablate.recipe.schema import Arm, Control, Match, Modality, Recipe, StreamConfig, without_media
+from ablate.recipe.schema import (
+    Arm,
+    Control,
+    Match,
+    Modality,
+    Recipe,
+    StreamConfig,
+    TrainConfig,
+    TunedRecipe,
+    without_media,
+)
 
 SHARE_TOLERANCE = 1e-9
 """How far the shares of a mixture may be from adding up to 1."""
@@ -18,11 +29,13 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
 
     A control keeps the mixture of the arm it mirrors and is named ``<arm>.<control>``. It keeps the
     media loss too, except where it has no media to regress. A rung of the ladder is the baseline at a
-    share of its budget.
+    share of its budget. Both train with the settings of their arm, picked ones included.
     """
     arms: list[Arm] = []
     for name, config in recipe.arms.items():
-        arms.append(Arm(name=name, mixture=dict(config.mixture), media_loss=config.media_loss))
+        train = _own_settings(recipe, name)
+        own = Arm(name=name, mixture=dict(config.mixture), media_loss=config.media_loss, train=train)
+        arms.append(own)
         for control in config.controls:
             arms.append(
                 Arm(
@@ -31,14 +44,26 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
                     media_loss=_control_media_loss(control, config.media_loss),
                     control=control,
                     mirrors=name,
+                    train=train,
                 )
             )
         if name == recipe.baseline:
             arms += [
-                Arm(ladder_name(name, share), dict(config.mixture), config.media_loss, budget_share=share)
+                dataclasses.replace(own, name=ladder_name(name, share), budget_share=share)
                 for share in recipe.ladder
             ]
     return arms
+
+
+def _own_settings(recipe: Recipe, arm: str) -> dict[str, Any]:
+    """What an arm of the recipe has otherwise than `train`: what was picked goes over what it states."""
+    picks = recipe.picks.get(arm, {}) if isinstance(recipe, TunedRecipe) else {}
+    return recipe.arms[arm].train | picks
+
+
+def arm_train(recipe: Recipe, arm: Arm) -> TrainConfig:
+    """How ``arm`` is trained: `train` of the recipe, with what the arm has otherwise."""
+    return dataclasses.replace(recipe.train, **arm.train)
 
 
 def ladder_name(baseline: str, share: float) -> str:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
 from typing import Any, get_args
 
@@ -13,8 +14,10 @@ from ablate.recipe.decontamination_checks import decontamination
 from ablate.recipe.endpoint_checks import endpoints
 from ablate.recipe.errors import Problem, listed, nearest
 from ablate.recipe.ladder_checks import ladder
+from ablate.recipe.rank_checks import ranks
 from ablate.recipe.schema import ArmConfig, Modality, Recipe, StreamConfig
 from ablate.recipe.stopping_checks import stopping
+from ablate.recipe.tune_checks import arm_settings, tune
 
 STUDY_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}"
 PART_NAME = r"[A-Za-z0-9_-]{1,100}"
@@ -58,9 +61,14 @@ _RANGES: dict[str, str] = {
     "train.beta1": _BELOW_ONE,
     "train.beta2": _BELOW_ONE,
     "train.clip": _NOT_NEGATIVE,
+    "train.average_from": _BELOW_ONE,
+    "train.average_half_life": _POSITIVE,
+    "train.average_checkpoints": _AT_LEAST_ONE,
     "train.checkpoint_every": _POSITIVE,
     "train.log_every": _AT_LEAST_ONE,
     "train.data_workers": _NOT_NEGATIVE,
+    "train.devices": _AT_LEAST_ONE,
+    "train.nodes": _AT_LEAST_ONE,
     "decontamination.ngram": "1 to 100",
     "decontamination.shortest": _AT_LEAST_ONE,
     "planted.world_seed": _NOT_NEGATIVE,
@@ -99,8 +107,9 @@ def findings(recipe: Recipe, file: str) -> Iterator[Finding]:
         return Finding(Problem(file, key, found, allowed, hint), reads)
 
     parts: tuple[Callable[[Recipe], Iterator[tuple[Any, ...]]], ...] = (
-        *(_names, _ranges, _seeds, _model, _training, _budget, ladder, stopping),
+        *(_names, _ranges, _seeds, _model, _training, ranks, _budget, ladder, stopping),
         *(_streams, _arms, _tasks, endpoints, decontamination),
+        *(partial(part, beyond=_beyond) for part in (arm_settings, tune)),
     )
     for part in parts:
         for arguments in part(recipe):
@@ -153,14 +162,20 @@ def _paths(key: str, value: Any) -> _Found:
         yield key, repr(value), "a path of a local file", hint
 
 
+def _beyond(key: str, value: Any) -> str:
+    """What the numeric setting ``key`` may be, where ``value`` is not that; empty where it may be."""
+    allowed = _RANGES.get(key, "")
+    return allowed if allowed and not (math.isfinite(value) and _HOLDS[allowed](value)) else ""
+
+
 def _ranges(recipe: Recipe) -> _Found:
-    for key, allowed in _RANGES.items():
+    for key in _RANGES:
         block, _, name = key.partition(".")
         value = getattr(getattr(recipe, block), name)
-        if not (math.isfinite(value) and _HOLDS[allowed](value)):
+        if allowed := _beyond(key, value):
             yield key, f"{value:g}" if isinstance(value, float) else str(value), allowed
     for name, stream in recipe.streams.items():
-        for field in ("items_per_row", "max_skips"):
+        for field in ("items_per_row", "max_skips", "max_tokens"):
             value = getattr(stream, field)
             if value < 0:
                 yield f"streams.{name}.{field}", str(value), _NOT_NEGATIVE
@@ -214,6 +229,9 @@ def _training(recipe: Recipe) -> _Found:
     if train.schedule == "wsd" and train.warmup + train.decay > 1 + SHARE_TOLERANCE:
         found = f"warmup {train.warmup:g} + decay {train.decay:g} of the steps"
         yield "train.decay", found, "at most 1 together", "", ("train.warmup", "train.schedule")
+    if train.average != "none" and train.strategy == "fsdp" and train.devices * train.nodes > 1:
+        found, reads = f"{train.average} with train.strategy fsdp", ("train.strategy", "train.devices")
+        yield "train.average", found, "none, or strategy ddp: sharded weights are not averaged", "", reads
     for name in sorted({name for name in train.loggers if train.loggers.count(name) > 1}):
         yield "train.loggers", f"{name} more than once", "each logger once"
 
@@ -240,6 +258,9 @@ def _streams(recipe: Recipe) -> _Found:
         elif int(numbers[2]) > 1 and stream.modality != "text":
             found, allowed = f"{stream.part} on a stream of {stream.modality}", "1/1: only text is parted"
             yield f"{key}.part", found, allowed, "", (f"{key}.modality",)
+        if stream.max_tokens > 0 and stream.modality != "text":
+            found = f"{stream.max_tokens} on a stream of {stream.modality}"
+            yield f"{key}.max_tokens", found, "0: only text is capped", "", (f"{key}.modality",)
         yield from _media_stream(key, stream)
 
 

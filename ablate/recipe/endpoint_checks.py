@@ -38,9 +38,60 @@ def endpoints(recipe: Recipe) -> _Found:
         found = f"no margin for the primary endpoint {stated.primary!r}"
         hint = nearest(stated.primary, stated.margins)
         yield "endpoints.margins", found, "its smallest effect of interest", hint, ("endpoints.primary",)
+    yield from _covariate(recipe)
     if stated.screen and not stated.screen.endswith(".json"):
         hint = f"such as results/{recipe.study}_screen/screen.json"
         yield "endpoints.screen", repr(stated.screen), "the screen.json of an `ablate screen`", hint
+
+
+def confirmatory_tasks(recipe: Recipe) -> list[str]:
+    """Tasks whose endpoints are the primary one or have a margin, by themselves or in a difference."""
+    stated = recipe.endpoints
+    names = [stated.primary, *stated.margins]
+    names += [part for name in names for part in stated.differences.get(name.partition("/")[2], [])]
+    tasks = (name.partition("/")[0] for name in names)
+    return [name for name in dict.fromkeys(tasks) if name in recipe.tasks]
+
+
+def _covariate(recipe: Recipe) -> _Found:
+    """A control variate is the baseline's alone, and known from more seeds than the pairs."""
+    stated = recipe.endpoints
+    name, seeds = stated.covariate, stated.baseline_seeds
+    if not name:
+        for key in ("covariate_slope", "baseline_seeds"):
+            if getattr(stated, key):
+                yield f"endpoints.{key}", str(getattr(stated, key)), "none without endpoints.covariate"
+        return
+    share = re.fullmatch(r"loss@((?:0?\.\d{1,9})|1(?:\.0{1,9})?)", name)
+    if name != "score" and (share is None or float(share[1]) == 0):
+        why = "what an arm can move, such as its own early loss, would take a part of its effect away"
+        yield (
+            "endpoints.covariate",
+            repr(name),
+            "score, or loss@SHARE such as loss@0.1: the baseline's own",
+            why,
+        )
+        return
+    reads = ("endpoints.covariate",)
+    if len(seeds) < 2:
+        why = "the runs of a pair share it, so that it cancels from the mean gain unless more seeds tell "
+        "its mean"
+        found = f"{len(seeds)} seeds" if seeds else "none"
+        yield "endpoints.baseline_seeds", found, "2 or more seeds of the baseline alone", why, reads
+    both = sorted({*seeds} & {*recipe.seeds})
+    if both or len({*seeds}) < len(seeds) or min(seeds, default=0) < 0:
+        allowed = "seeds of 0 or more, each once, none of them among seeds"
+        yield "endpoints.baseline_seeds", listed(map(str, seeds)), allowed, "", (*reads, "seeds")
+    if recipe.stopping.rule != "fixed":
+        found, allowed = (
+            f"{name} with stopping.rule {recipe.stopping.rule}",
+            "none in a study that may stop early",
+        )
+        yield "endpoints.covariate", found, allowed, "", ("stopping.rule",)
+    least = 3 if stated.covariate_slope is None else 2
+    if len(recipe.seeds) < least:
+        found, allowed = f"{name} with {len(recipe.seeds)} seeds", f"{least} seeds or more"
+        yield "endpoints.covariate", found, allowed, "", ("seeds",)
 
 
 def _endpoint(key: str, name: str, recipe: Recipe) -> _Found:
@@ -53,10 +104,11 @@ def _endpoint(key: str, name: str, recipe: Recipe) -> _Found:
             reads = (f"endpoints.differences.{rest}",)
             yield key, f"the unknown difference {rest!r}", allowed, nearest(rest, differences), reads
     else:
-        yield from _task_endpoint(key, name, recipe)
+        yield from task_endpoint(key, name, recipe)
 
 
-def _task_endpoint(key: str, name: str, recipe: Recipe) -> _Found:
+def task_endpoint(key: str, name: str, recipe: Recipe) -> _Found:
+    """Refuse what no task of the recipe scores."""
     from ablate.tasks.registry import TASKS, task_class
 
     task, *rest = name.split("/")
@@ -128,7 +180,7 @@ def _part(key: str, name: str, recipe: Recipe) -> _Found:
     if name.partition("/")[0] == DIFFERENCE:
         yield key, repr(name), "an endpoint of a task", "there are no differences of differences"
     else:
-        yield from _task_endpoint(key, name, recipe)
+        yield from task_endpoint(key, name, recipe)
 
 
 def _info(endpoint: str, recipe: Recipe) -> "MetricInfo | None":

@@ -16,8 +16,10 @@ from ablate.recipe.checks import findings
 from ablate.recipe.errors import RecipeError, Report
 from ablate.recipe.initial import as_written, digested, written
 from ablate.recipe.interpolation import DATA_ROOT, interpolated, mapped
+from ablate.recipe.later import without_later_keys
 from ablate.recipe.layers import merge, read_chain, read_override, read_text
 from ablate.recipe.schema import DecontaminationConfig, Recipe
+from ablate.recipe.tune_checks import typed_settings
 from ablate.recipe.typed import complete, typed_fields
 from ablate.recipe.yaml_source import dumped
 
@@ -32,14 +34,35 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: everything that is wrong with the recipe, in one report.
     """
-    path = Path(path)
     seen = Report(str(path))
+    raw = read_raw(Path(path), overrides, seen)
+    if "sweep" in raw:
+        del raw["sweep"]
+        seen.report("sweep", "a sweep", "a recipe of one study", f"`ablate sweep {path}` runs a sweep")
+    return recipe_of(raw, seen)
+
+
+def read_raw(path: Path, overrides: Sequence[str], seen: Report) -> dict[str, Any]:
+    """The file with its bases and ``overrides`` merged over it, as plain values, not yet interpolated.
+
+    Raises:
+        RecipeError: a file cannot be read. What else is wrong is noted in ``seen``.
+    """
     raw = read_chain(path, seen, ())
     for override in overrides:
         merge(raw, read_override(override, seen), "")
+    return raw
+
+
+def recipe_of(raw: dict[str, Any], seen: Report) -> Recipe:
+    """The recipe that ``raw`` says, which is as `read_raw` returned it.
+
+    Raises:
+        RecipeError: everything that is wrong with it, and what ``seen`` holds already.
+    """
     raw = interpolated(raw, seen)
     recipe: Recipe = Recipe(**typed_fields(Recipe, raw, "", seen))
-    recipe = complete(as_written(recipe, raw), seen)
+    recipe = typed_settings(complete(as_written(recipe, raw), seen), seen)
     for finding in findings(recipe, seen.file):
         if all(seen.trusts(key) for key in (finding.problem.key, *finding.reads)):
             where = seen.origin(finding.problem.key)
@@ -75,8 +98,9 @@ def recipe_digest(recipe: Recipe) -> str:
 
 def _content(recipe: Recipe) -> dict[str, Any]:
     """``recipe`` as plain values; `decontamination` is left out where it is the default, for plans were
-    locked and studies published before there was such a block."""
+    locked and studies published before there was such a block; so are `later` keys."""
     content = dataclasses.asdict(recipe)
+    without_later_keys(content)
     if recipe.decontamination == DecontaminationConfig():
         del content["decontamination"]
     return content

@@ -15,6 +15,8 @@ Order = Literal["media_first", "text_first", "mixed"]
 Documents = Literal["captioned", "interleaved", "media_only"]
 StoppingRule = Literal["fixed", "group_sequential", "anytime"]
 Spending = Literal["obrien_fleming", "pocock"]
+Average = Literal["none", "ema", "last_k"]
+Strategy = Literal["ddp", "fsdp"]
 Control = Literal["captions_only", "captions_only_refill", "shuffled", "noise", "blank", "repeat_text"]
 
 
@@ -113,6 +115,10 @@ class StreamConfig:
     """Key of KEY.json that lists all captions of a sample; without it KEY.txt is the only one."""
     part: str = "1/1"
     """`k/n` keeps the k-th of n disjoint, exchangeable parts (documents split by content digest)."""
+    max_tokens: int = 0
+    """Text streams: whole documents of the part, in the order of their content digests, up to so many tokens;
+    0 keeps all. A smaller cap keeps a subset of what a larger one keeps. The tokenizer and the count of
+    overlap with test items see the stream before it is capped."""
     encoder: dict[str, Any] = field(default_factory=dict)
     """Media streams: `name` of a registered encoder, and its own settings."""
     also: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -138,6 +144,8 @@ class ArmConfig:
     """Placebo arms to build from this one."""
     media_loss: float = 0.0
     """Weight of the next-patch regression; 0 trains on text alone, with identical parameters."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Settings of `train` that this arm and its controls have otherwise, of those in `ARM_SETTINGS`."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,16 @@ class TrainConfig:
     """AdamW."""
     clip: float = 1.0
     """Largest gradient norm, of backbone and encoders apart. 0 switches clipping off."""
+    average: Average = "none"
+    """Weights that are scored and saved: the last ones, or an average over the end of the run, of backbone
+    and encoders alike: exponential (`ema`) or the mean of equally spaced weights (`last_k`). It costs a copy
+    of the weights in memory and no FLOPs worth counting."""
+    average_from: float = 0.8
+    """Share of the steps after which weights enter the average."""
+    average_half_life: float = 0.05
+    """`ema`: share of the steps over which the weight of a step in the average halves."""
+    average_checkpoints: int = 10
+    """`last_k`: how many are averaged, at equal distances, the last weights among them."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 on GPU, fp32 on CPU."""
     compile: Literal["auto", "always", "never"] = "auto"
@@ -194,6 +212,38 @@ class TrainConfig:
     """Lightning loggers to write beside the record."""
     data_workers: int = 0
     """Processes that prepare batches; the rows do not depend on it."""
+    devices: int = 1
+    """Devices of a node that train one run together, each a whole number of its microbatches; the rows of the
+    global batch do not depend on it."""
+    nodes: int = 1
+    """Nodes that train one run together; the command is started once on each."""
+    strategy: Strategy = "ddp"
+    """Where a run has several devices: a copy of the model on each, or (on GPUs) its weights, gradients and
+    optimiser sharded over them (`fsdp`)."""
+
+
+ARM_SETTINGS = (
+    *("learning_rate", "final_learning_rate", "warmup", "schedule", "decay"),
+    *("weight_decay", "beta1", "beta2", "clip"),
+)
+"""Fields of `TrainConfig` in which arms may differ, and that `tune` may vary: they leave rows, pairing and
+cost as they are."""
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Tuning with equal effort: every arm that is no control is trained at every point of one grid, on seeds
+    that serve nothing else; the arm and its controls train with the best point by a development endpoint."""
+
+    grid: dict[str, Any] = field(default_factory=dict)
+    """Setting of `train` to the values to try, of those in `ARM_SETTINGS`; all combinations are points.
+    Empty: nothing is tuned."""
+    seeds: list[int] = field(default_factory=list)
+    """Replicates of every trial; none of them among the study's `seeds`."""
+    endpoint: str = ""
+    """The development endpoint, `task/metric`: its task has no item of a confirmatory endpoint."""
+    budget_share: float = 1.0
+    """Share of the budget that a trial gets."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +282,15 @@ class EndpointsConfig:
     screen: str = ""
     """The `screen.json` that `ablate screen` wrote for this recipe: endpoints that did not pass it confirm
     nothing, whatever margin they have."""
+    covariate: str = ""
+    """A control variate of the paired differences that no arm can move: `score`, the baseline's own score on
+    the endpoint, or `loss@0.1`, the baseline's training loss at a share of its steps. Its mean has to come
+    from more seeds than the pairs: `baseline_seeds`."""
+    covariate_slope: float | None = None
+    """Change of the gain per unit of the covariate, fixed beforehand, for instance from an A/A study; left
+    out, the study's own pairs estimate it, which costs a degree of freedom."""
+    baseline_seeds: list[int] = field(default_factory=list)
+    """Further seeds on which the baseline alone is trained, or was: they tell the covariate's mean."""
 
 
 @dataclass(frozen=True)
@@ -290,11 +349,20 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
     decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     note: str = ""
     """Printed under the table, for instance what the study cannot show at its size."""
     ladder: list[float] = field(default_factory=list)
     """Shares of its budget at which the baseline is trained again, as `<baseline>.x<share>`: they give the
     slope of an endpoint in text tokens, by which effects are expressed as fresh text."""
+
+
+@dataclass(frozen=True)
+class TunedRecipe(Recipe):
+    """A recipe whose arms were tuned: `ablate.study.tuning` makes it, no recipe names it."""
+
+    picks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Arm to the settings of `train` that were picked for it and its controls."""
 
 
 @dataclass(frozen=True)
@@ -309,3 +377,5 @@ class Arm:
     """The arm a control was built from; it inherits that arm's steps and schedule."""
     budget_share: float = 1.0
     """Share of the baseline's budget; other than 1 in a rung of the `ladder` alone."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Settings of `train` that the arm has otherwise; see `ablate.recipe.arms.arm_train`."""

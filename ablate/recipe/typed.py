@@ -61,6 +61,7 @@ def _has_default(item: "dataclasses.Field[Any]") -> bool:
 
 def _typed(hint: Any, value: Any, key: str, seen: Report) -> Any:
     """``value`` as the type ``hint``; a stand-in, reported, if it is not."""
+    hint = _block(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         values = typed_fields(hint, value, key, seen)
         try:
@@ -92,6 +93,15 @@ def _typed(hint: Any, value: Any, key: str, seen: Report) -> Any:
             refusal = _type_hint(hint, value)
     seen.report(key, shown(value), described(hint), refusal)
     return _stand_in(hint)
+
+
+def _block(hint: Any) -> Any:
+    """The dataclass of a block that may be left out, `Block | None`: a block that is there is one."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        (first, *others) = typing.get_args(hint)
+        if dataclasses.is_dataclass(first) and others == [type(None)]:
+            return first
+    return hint
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from frozen_patches import FrozenPatches
 import encoders.registry
 from ablate.budget.plan import plan_study
 from ablate.materials import Materials
-from ablate.show import _count, show_plans
+from ablate.show import count_shown, show_plans
 
 ROW = r"│ ([\w.]+) +" + 9 * r"│ +(\S+(?: \w+)?) +" + "│"
 """A line of the plan's first table with a tenth column."""
@@ -31,7 +31,7 @@ def test_text_that_is_repeated_has_a_column_where_an_arm_repeats_some(
     shown = printed(materials, capsys)
     assert "again" in shown
     rows = {cells[0]: cells[1:] for cells in re.findall(ROW, shown)}
-    assert rows["image.repeat_text"][4] == _count(plan.ledger.repeated_tokens)
+    assert rows["image.repeat_text"][4] == count_shown(plan.ledger.repeated_tokens)
     assert rows["text"][4] == "0"
 
 
@@ -46,7 +46,7 @@ def test_what_is_charged_once_is_said_beside_the_cost_of_a_step(
     assert "charged once" not in printed(prepared(frozen), capsys)
     materials = prepared(frozen, "budget.encoder_cost=once")
     once = next(plan for plan in plan_study(materials) if plan.arm.name == "image").flops_once
-    said = f"image {_count(once['features/pictures'])} (features/pictures)"
+    said = f"image {count_shown(once['features/pictures'])} (features/pictures)"
     shown = " ".join(printed(materials, capsys).split())
     assert "FLOPs charged once, beside the steps:" in shown
     assert said in shown

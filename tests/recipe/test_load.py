@@ -82,7 +82,7 @@ def plain_types_only(value: Any) -> bool:
         return all(type(key) is str and plain_types_only(item) for key, item in value.items())
     if type(value) is list:
         return all(map(plain_types_only, value))
-    return type(value) in (str, int, float, bool)
+    return value is None or type(value) in (str, int, float, bool)
 
 
 # --- What a good recipe becomes

@@ -1,0 +1,227 @@
+"""What a sweep will run, cost and share, before anything is trained."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.budget.plan import Plan, plan_study
+from ablate.materials import Materials, prepare, refuse_undecodable
+from ablate.recipe.schema import Recipe
+from ablate.report.sweep_file import Point, Setting, SweepFile
+from ablate.study.estimate import estimate_seconds
+from ablate.study.index import Index
+from ablate.study.study import Places, Prepared, look_up, planned_header
+from ablate.sweep.design import DesignError
+from ablate.sweep.hopeless import rule_of
+from ablate.sweep.load import SettingRecipe, Sweep, checked
+from ablate.sweep.mixtures import stratified_point, sweep_points, text_of_streams, with_mixtures
+
+_BYTES_KEPT = 4
+"""Of a parameter in a finished run: its fp32 weight."""
+_BYTES_RUNNING = 12
+"""Of a parameter in a checkpoint: the weight and two moments of AdamW."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep."""
+
+    setting: str
+    arm: str
+    seed: int
+    identity: str
+    flops: int
+    """Training FLOPs that it is planned to spend."""
+    finished: bool
+
+
+@dataclass(frozen=True)
+class SettingPlan:
+    """One setting: a study that is ready to run, or why it cannot be."""
+
+    setting: SettingRecipe
+    recipe: Recipe
+    """With the arms of the mixtures, unless those could not be made."""
+    prepared: Prepared | None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The setting's name."""
+        return self.setting.name
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep that is ready to run."""
+
+    sweep: Sweep
+    points: list[Point]
+    settings: list[SettingPlan]
+    cells: list[Cell]
+
+    @property
+    def distinct(self) -> dict[str, Cell]:
+        """Identity to the first cell that has it: what is trained once."""
+        found: dict[str, Cell] = {}
+        for cell in self.cells:
+            found.setdefault(cell.identity, cell)
+        return found
+
+
+def plan_sweep(sweep: Sweep, places: Places, threads: int) -> SweepPlan:
+    """Index the data, make the mixtures, plan every setting, and look up the runs that have ended.
+
+    A setting whose data or budget are refused is kept with its problem; the others go on.
+
+    Raises:
+        DesignError: the mixtures cannot be made in whole rows.
+        ValueError: no setting can be run; says why the first cannot.
+    """
+    points: list[Point] = []
+    settings: list[SettingPlan] = []
+    index = Index(places.store)
+    for setting in sweep.settings:
+        try:
+            materials = prepare(_reading_all(setting.recipe, sweep), places.cache)
+            points = points or _points(sweep, materials)
+            settings.append(_planned(sweep, setting, points, materials, places, threads, index))
+        except DesignError:
+            raise
+        except (ValueError, OSError) as error:
+            settings.append(SettingPlan(setting, setting.recipe, None, str(error)))
+    if all(one.prepared is None for one in settings):
+        raise ValueError(f"{sweep.name}: no setting can be run: {settings[0].problem}")
+    cells = [cell for one in settings if one.prepared is not None for cell in _cells(one, one.prepared)]
+    return SweepPlan(sweep, points, settings, cells)
+
+
+def _reading_all(recipe: Recipe, sweep: Sweep) -> Recipe:
+    """``recipe`` with an arm that reads every stream of the simplex: what is prepared is what arms read, and
+    the mixtures are made once it is known how much text each stream has."""
+    mixture = sweep.config.mixture
+    return recipe if mixture is None else with_mixtures(recipe, mixture, [stratified_point(mixture, recipe)])
+
+
+def _points(sweep: Sweep, materials: Materials) -> list[Point]:
+    mixture = sweep.config.mixture
+    if mixture is None:
+        return []
+    return sweep_points(mixture, sweep.recipe, text_of_streams(materials, mixture.streams))
+
+
+def _planned(
+    sweep: Sweep,
+    setting: SettingRecipe,
+    points: list[Point],
+    materials: Materials,
+    places: Places,
+    threads: int,
+    index: Index,
+) -> SettingPlan:
+    """One setting with the arms of the mixtures, its plans, and the runs that have ended."""
+    recipe, config = setting.recipe, sweep.config
+    if config.mixture is not None:
+        recipe = checked(with_mixtures(recipe, config.mixture, points), setting.name)
+        # The paths of these are resolved; the arms are what was missing.
+        materials = dataclasses.replace(
+            materials, recipe=dataclasses.replace(materials.recipe, arms=recipe.arms)
+        )
+    refuse_undecodable(materials)
+    plans = plan_study(materials)
+    header = dataclasses.replace(planned_header(recipe, materials, plans), hopeless=rule_of(config.hopeless))
+    return SettingPlan(setting, recipe, look_up(recipe, materials, plans, places, threads, header, index))
+
+
+def _cells(setting: SettingPlan, prepared: Prepared) -> Iterator[Cell]:
+    missing = {job.identity for job in prepared.jobs}
+    for run in prepared.planned.runs:
+        yield Cell(setting.name, run.arm, run.seed, run.identity, run.flops, run.identity not in missing)
+
+
+def sweep_file(plan: SweepPlan) -> SweepFile:
+    """What the sweep's report reads of ``plan``."""
+    sweep, config = plan.sweep, plan.sweep.config
+    distinct = plan.distinct.values()
+    return SweepFile(
+        sweep=sweep.name,
+        question=sweep.recipe.question,
+        note=sweep.recipe.note,
+        baseline=sweep.recipe.baseline,
+        components=list(config.mixture.streams) if config.mixture else [],
+        points=plan.points,
+        settings=[_setting(one) for one in plan.settings],
+        planned_runs=len(plan.cells),
+        distinct_runs=len(distinct),
+        planned_flops=float(sum(cell.flops for cell in plan.cells)),
+        distinct_flops=float(sum(cell.flops for cell in distinct)),
+        hopeless=rule_of(config.hopeless),
+    )
+
+
+def _setting(one: SettingPlan) -> Setting:
+    base = _baseline(one.prepared) if one.prepared else None
+    return Setting(
+        name=one.name,
+        levels=one.setting.levels,
+        study=one.recipe.study,
+        folder=one.name,
+        baseline_flops=float(base.ledger.total_flops) if base else 0.0,
+        parameters=base.ledger.parameters["backbone"] if base else 0,
+        problem=one.problem,
+    )
+
+
+def _baseline(prepared: Prepared) -> Plan:
+    return next(plan for plan in prepared.plans if plan.arm.name == prepared.recipe.baseline)
+
+
+def sweep_seconds(plan: SweepPlan) -> float:
+    """Seconds of training that are missing, one run after another, from one real microbatch of every arm."""
+    total, seen = 0.0, set()
+    for one in plan.settings:
+        if one.prepared is None:
+            continue
+        prepared = one.prepared
+        needed = {job.arm for job in prepared.jobs if job.identity not in seen}
+        plans = [
+            each for each in prepared.plans if each.arm.name in needed or _is_mirrored(each, needed, prepared)
+        ]
+        seconds = estimate_seconds(prepared.materials, plans) if needed else {}
+        for job in prepared.jobs:
+            if job.identity not in seen:
+                seen.add(job.identity)
+                total += seconds[job.arm]
+    return total
+
+
+def _is_mirrored(plan: Plan, needed: set[str], prepared: Prepared) -> bool:
+    """Whether a control that is needed takes the rate of this arm."""
+    return any(each.arm.mirrors == plan.arm.name for each in prepared.plans if each.arm.name in needed)
+
+
+def sweep_bytes(plan: SweepPlan, slots: int) -> int:
+    """Bytes that the store will grow by: models of missing runs, and checkpoints of those that run at a time.
+
+    Records and item scores come on top, some tens of kilobytes a run.
+    """
+    jobs = {
+        job.identity: sum(each.ledger.parameters.values())
+        for one in plan.settings
+        if one.prepared is not None
+        for job in one.prepared.jobs
+        for each in one.prepared.plans
+        if each.arm.name == job.arm
+    }
+    largest = sorted(jobs.values(), reverse=True)[:slots]
+    return _BYTES_KEPT * sum(jobs.values()) + _BYTES_RUNNING * sum(largest)
+
+
+def free_bytes(store: Path) -> int:
+    """Bytes that are free where the store lies, or will lie."""
+    import shutil
+
+    while not store.exists() and store != store.parent:
+        store = store.parent
+    return shutil.disk_usage(store).free

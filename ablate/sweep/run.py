@@ -1,0 +1,147 @@
+"""A sweep, run: every distinct run once, published into every setting that has it."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from ablate.executors.events import Event, Failed, Finished
+from ablate.executors.job import Job
+from ablate.executors.schedule import Executor
+from ablate.recipe.sweep_schema import HopelessConfig
+from ablate.report.load import load_records
+from ablate.report.sweep_file import write_sweep
+from ablate.study.dispatch import dispatch
+from ablate.study.plans import announced
+from ablate.study.run import relabel
+from ablate.study.store import Store, disk_errors
+from ablate.study.study import Places, Prepared, look_up, open_results
+from ablate.sweep.hopeless import first_seeds, hopeless_arms, refuse_unlocked
+from ablate.sweep.plan import SettingPlan, SweepPlan, sweep_file
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One name of a run: an arm of a setting."""
+
+    setting: SettingPlan
+    prepared: Prepared
+    job: Job
+
+
+def run_sweep(
+    plan: SweepPlan,
+    places: Places,
+    slots: int,
+    see: Callable[[Event], None],
+    executor: Executor | None = None,
+) -> list[Failed]:
+    """Train what is missing of every setting, in one pool, and publish every record; the runs that failed.
+
+    Runs of one identity are trained once, whichever settings and arms they belong to. They come seed by seed,
+    so that every contrast has its first pairs as early as it can. With a rule for hopeless arms, all arms are
+    trained on the seeds up to its look, and only those that it leaves on the rest.
+
+    Args:
+        executor: where runs are trained; ``slots`` processes of this machine if left out.
+
+    Raises:
+        StudyError: there is a rule for hopeless arms, and no setting's locked plan holds it.
+    """
+    rule = plan.sweep.config.hopeless
+    ready = list(_ready(plan))
+    if rule is not None:
+        for setting, prepared in ready:
+            refuse_unlocked(prepared.header, _places(places, setting).results)
+    with announced([prepared.planned for _, prepared in ready], places.store):
+        with disk_errors(places.results):
+            write_sweep(sweep_file(plan), places.results)
+        for setting, prepared in ready:
+            open_results(prepared, _places(places, setting))
+        first = first_seeds(plan.sweep.recipe, rule)
+        failures = _train(_missing(ready, lambda seed: seed in first), places, slots, see, executor)
+        if rule is not None:
+            ready = [(setting, _going_on(setting, prepared, places, rule)) for setting, prepared in ready]
+            failures += _train(_missing(ready, lambda seed: seed not in first), places, slots, see, executor)
+    return failures
+
+
+def _ready(plan: SweepPlan) -> Iterator[tuple[SettingPlan, Prepared]]:
+    return ((one, one.prepared) for one in plan.settings if one.prepared is not None)
+
+
+def _missing(
+    ready: Collection[tuple[SettingPlan, Prepared]], of: Callable[[int], bool]
+) -> dict[str, list[_Place]]:
+    """Every missing run, of the seeds that are wanted, with all its names, by identity, seed by seed."""
+    found: dict[str, list[_Place]] = defaultdict(list)
+    named = [_Place(setting, prepared, job) for setting, prepared in ready for job in prepared.jobs]
+    seeds = list(dict.fromkeys(place.job.seed for place in named))
+    for place in sorted(named, key=lambda place: seeds.index(place.job.seed)):
+        if of(place.job.seed):
+            found[place.job.identity].append(place)
+    return found
+
+
+def _train(
+    wanted: dict[str, list[_Place]],
+    places: Places,
+    slots: int,
+    see: Callable[[Event], None],
+    executor: Executor | None,
+) -> list[Failed]:
+    store = Store(places.store)
+    failures: list[Failed] = []
+    jobs = [named[0].job for named in wanted.values()]
+    with disk_errors(places.results), closing(dispatch(jobs, slots, executor)) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                _publish(store, places, wanted[event.job.identity])
+            elif isinstance(event, Failed):
+                failures.append(event)
+            see(event)
+    return failures
+
+
+def _publish(store: Store, places: Places, named: list[_Place]) -> None:
+    """Put the record of a run into every study that has it, under the name that it has there."""
+    stored = store.record(named[0].job.identity)
+    assert stored is not None, "a run that has finished has a record"
+    for place in named:
+        arms = {each.arm.name: each for each in place.prepared.plans}
+        record = relabel(stored, place.job.recipe, arms[place.job.arm], place.prepared.materials)
+        store.publish(record, _places(places, place.setting).results)
+
+
+def _going_on(setting: SettingPlan, prepared: Prepared, places: Places, rule: HopelessConfig) -> Prepared:
+    """``prepared`` without the later seeds of hopeless arms, and the folder of results likewise.
+
+    A later seed of such an arm that another study has trained stays in the store: nothing is claimed of it.
+    """
+    own = _places(places, setting)
+    header = dataclasses.replace(prepared.header, stopped={})
+    stopped = hopeless_arms(load_records(own.results, header), header, rule)
+    first = set(first_seeds(prepared.recipe, rule))
+    threads = next((job.threads for job in prepared.jobs), 1)
+    now = look_up(
+        prepared.recipe,
+        prepared.materials,
+        prepared.plans,
+        own,
+        threads,
+        dataclasses.replace(header, stopped=stopped),
+    )
+    ended = [run for run in now.finished.runs if run.seed in first or run.plan.arm.name not in stopped]
+    left = dataclasses.replace(
+        now,
+        finished=dataclasses.replace(now.finished, runs=ended),
+        jobs=[job for job in now.jobs if job.seed not in first and job.arm not in stopped],
+    )
+    open_results(left, own)
+    return left
+
+
+def _places(places: Places, setting: SettingPlan) -> Places:
+    """Where the study of one setting reads and writes."""
+    return dataclasses.replace(places, results=places.results / setting.name)
