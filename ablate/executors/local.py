@@ -133,8 +133,8 @@ def _start_server() -> None:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Have no run execute the driver's main module again, as multiprocessing would: it needs nothing of it, and a
-    command line takes longer to import than a trivial run."""
+    """Have no run execute the driver's main module again, as multiprocessing would: it needs nothing of it,
+    and a command line takes longer to import than a trivial run."""
     before = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

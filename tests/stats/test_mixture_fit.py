@@ -11,14 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import least_squares
-from scipy.stats import binom
-
-from ablate.stats.mixture_blocks import eliminate_seeds
-from ablate.stats.mixture_fit import fit_surface
-from ablate.stats.mixture_least_squares import left_out_errors
-from ablate.stats.mixture_models import SurfaceError
-from tests.stats.mixtures import (
+from mixtures import (
     COMPONENTS,
     FINE,
     LATTICE,
@@ -29,6 +22,13 @@ from tests.stats.mixtures import (
     quadratic,
     scores,
 )
+from scipy.optimize import least_squares
+from scipy.stats import binom
+
+from ablate.stats.mixture_blocks import eliminate_seeds
+from ablate.stats.mixture_fit import fit_surface
+from ablate.stats.mixture_least_squares import left_out_errors
+from ablate.stats.mixture_models import SurfaceError
 
 STUDIES = int(os.environ.get("MIXTURE_STUDIES", "200"))
 

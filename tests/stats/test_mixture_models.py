@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mixtures import COMPONENTS, FINE, LATTICE, lattice
 
 from ablate.stats.mixture_models import MODELS, MixtureModel, mixing_law, support
-from tests.stats.mixtures import COMPONENTS, FINE, LATTICE, lattice
 
 TEXT = (1.0, 0.0, 0.0)
 

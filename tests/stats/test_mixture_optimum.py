@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mixtures import COMPONENTS, FINE, LATTICE, harm, lattice, nothing, quadratic, scores
 from scipy.stats import f as f_distribution
 from scipy.stats import t as student
 
@@ -9,7 +10,6 @@ from ablate.stats.mixture_band import critical_value, scheffe_critical
 from ablate.stats.mixture_check import point_gains
 from ablate.stats.mixture_fit import fit_surface
 from ablate.stats.mixture_region import region_of
-from tests.stats.mixtures import COMPONENTS, FINE, LATTICE, harm, lattice, nothing, quadratic, scores
 
 
 def test_the_critical_value_of_one_contrast_is_students_and_of_all_contrasts_scheffes():
