@@ -100,12 +100,16 @@ def leading(store: Path, node: Node) -> Iterator[None]:
         return
     token, ended = secrets.token_hex(8), threading.Event()
 
-    def beat() -> None:
-        for count in range(1 << 62):
-            _write(_file(store, node), {"token": token, "beat": count, "over": False})
-            if ended.wait(BEAT):
-                return
+    def sign(count: int) -> None:
+        _write(_file(store, node), {"token": token, "beat": count, "over": False})
 
+    def beat() -> None:
+        count = 0
+        while not ended.wait(BEAT):
+            count += 1
+            sign(count)
+
+    sign(0)  # before any run is announced, which names the token that lies here
     thread = threading.Thread(target=beat, name="leading", daemon=True)
     thread.start()
     try:

@@ -99,6 +99,19 @@ def test_a_run_is_lent_to_once_and_what_goes_wrong_there_is_told_to_the_first_no
     assert lent == ["ab12"]
 
 
+def test_a_run_announced_at_once_names_the_command_it_belongs_to(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(threading.Thread):
+        def run(self) -> None:
+            time.sleep(0.2)
+            super().run()
+
+    monkeypatch.setattr(nodes.threading, "Thread", Late)
+    with leading(tmp_path, FIRST), announced(job, FIRST, tmp_path / "ab" / "ab12", 9):
+        assert json.loads((tmp_path / "nodes" / "x.run.json").read_text())["token"]
+
+
 def test_a_run_that_an_older_command_left_behind_is_not_joined(job: Job, tmp_path: Path) -> None:
     """The files of a command that was killed lie there when its like is started again."""
     stale = {"token": "old", "attempt": "old", "arm": "text", "seed": 0}
