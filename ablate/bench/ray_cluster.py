@@ -21,6 +21,7 @@ def small_cluster(nodes: int = 2, cpus: int = 2) -> Iterator[Any]:
     """
     quiet_ray()
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray runs workers behind everything else
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # on a busy machine a node is slow to start
     try:
         utils: Any = import_module("ray.cluster_utils")
     except ImportError:

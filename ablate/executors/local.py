@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 from ablate.executors.attempt import attempt
+from ablate.executors.environment import import_path, thread_variables
 from ablate.executors.events import Event, Finished, Lost, Moved, Started
 from ablate.executors.job import Job, Work
 from ablate.executors.placement import fitting
@@ -110,7 +111,7 @@ def _start(work: Work, job: Job, devices: str) -> tuple[Connection, BaseProcess]
     process = context.Process(
         target=_run, args=(work, job, sender, devices), name=f"{job.arm}-seed{job.seed}"
     )
-    with _threads(job.threads), _without_main():
+    with _environment(job.threads), _without_main():
         _start_server()
         process.start()
     sender.close()
@@ -144,10 +145,11 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Thread counts that numerical libraries read when a child process imports them."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update({name: str(count) for name in THREAD_VARIABLES})
+def _environment(threads: int) -> Iterator[None]:
+    """What a process reads at its birth: the server finds what it has to import, libraries their threads."""
+    wanted = {**thread_variables(threads), "PYTHONPATH": import_path()}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
@@ -156,9 +158,6 @@ def _threads(count: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 def _receive(connection: Connection, one: _Running) -> Event:

@@ -10,10 +10,10 @@ from typing import Any
 
 from ablate.executors import ray_task
 from ablate.executors.attempt import attempt
+from ablate.executors.environment import import_path, thread_variables
 from ablate.executors.events import Event, Failed, Lost, Started
 from ablate.executors.job import Job, Work
-from ablate.executors.local import THREAD_VARIABLES
-from ablate.executors.ray_probe import CHECKOUT, RayAddressError, check_address
+from ablate.executors.ray_probe import RayAddressError, check_address
 
 NO_NODES_SECONDS = 300.0
 """How long runs wait for a node they fit on after all have gone."""
@@ -141,7 +141,9 @@ class RayExecutor:
     def submit(self, job: Job) -> Started:
         """Make a task of ``job``."""
         sent = pickle.dumps((self.work, _absolute(job)))
-        task = self._task.remote(sent, os.getcwd(), _paths(), _environment(job.threads))
+        task = self._task.remote(
+            sent, os.getcwd(), import_path().split(os.pathsep), _environment(job.threads)
+        )
         self._running[task] = job
         return Started(job, 0)
 
@@ -185,12 +187,8 @@ def quiet_ray() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
 
 
-def _paths() -> list[str]:
-    return [str(CHECKOUT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-
-
 def _environment(threads: int) -> dict[str, str]:
-    found = {name: str(threads) for name in THREAD_VARIABLES}
+    found = thread_variables(threads)
     if asked := os.environ.get("ABLATE_TRACEBACK"):
         found["ABLATE_TRACEBACK"] = asked
     return found

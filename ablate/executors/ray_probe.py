@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-"""Folder that holds the packages `ablate` and `encoders`."""
+from ablate.executors.environment import import_path
+
+CONNECT_SECONDS = 4.0
+"""Longest wait for a port to open."""
 ANSWER_SECONDS = 15.0
 """Longest wait for a cluster to answer."""
 _MARK = "ablate-ray-probe:"
@@ -32,8 +33,7 @@ def check_address(address: str) -> None:
     if address != "auto":
         _check_port(address)
     command = [sys.executable, "-m", __name__, address]
-    path = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path}
+    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": import_path()}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=quiet, check=False
@@ -57,7 +57,7 @@ def _check_port(address: str) -> None:
             f"--ray-address {address!r}: expected local, auto or HOST:PORT, such as 10.0.0.1:6379"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise RayAddressError(_silent(address, error.strerror or str(error))) from None
 

@@ -21,8 +21,11 @@ Array = NDArray[np.float64]
 LEAST_RUNGS, LEAST_SEEDS = 3, 2
 ALPHA = 0.05
 
-FEWEST_TO_WEIGH = 4
-"""Seeds below which rungs weigh the same: their variances are not known well enough to weigh by."""
+FEWEST_TO_WEIGH = 8
+"""Seeds below which rungs weigh the same: weights from few seeds make the interval of the slope too narrow.
+Over 5,000 simulated ladders of 4 rungs whose noise halves from rung to rung, 95% intervals held the slope in
+0.938, 0.940 and 0.944 with weights from 4, 5 and 6 seeds, and in 0.951, 0.949 and 0.950 without; over 3,000
+with weights from 8 seeds in 0.955."""
 
 
 class TrendError(ValueError):
@@ -108,8 +111,7 @@ def fit_trend(
 
     Rungs are weighed by the inverse of their variance, which is smoothed to a straight line in its logarithm
     against log2(FLOPs), so that few seeds do not decide the weights by chance; below `FEWEST_TO_WEIGH` seeds
-    all weigh the same. Any weights leave the slopes of seeds unbiased and exchangeable, so that the t
-    interval stays valid.
+    all weigh the same.
 
     Args:
         flops: training FLOPs of each rung, above zero.

@@ -175,10 +175,14 @@ def choose(data: _Data, asked: ModelName | None) -> tuple[tuple[Candidate, ...],
 
     The design chooses, not the scores: the richest polynomial whose coefficients can still be told after the
     loss of any one point. The model with the smallest leave-one-point-out error is not taken: a polynomial
-    that lacks a term too small to be seen predicts best, and its band misses the truth. (Quadratic truth,
-    blending of half a run's noise, 3 seeds, {3, 3} lattice: chosen by that error, the simultaneous 95% band
-    held the surface in 53% of 400 simulated studies; chosen by the design, in 95%.) Where lack of fit is
-    seen, the other models follow, by that error.
+    that lacks a term too small to be seen predicts best, and its band misses the truth. Where lack of fit is
+    seen, the models that are not part of it follow, by that error.
+
+    Measured at 3 seeds on the {3, 3} lattice, for a quadratic truth whose blending is half a run's noise:
+    chosen by that error, the simultaneous 95% band held the whole surface in 211 of 400 simulated studies;
+    chosen by the design, in 956 of 1,000. No choice makes up for a truth outside the model: for an
+    exponential truth, at 4 seeds, the design's choice held it in 900 of 1,000, the exponential law, asked
+    for, in 1,955 of 2,000.
     """
     candidates = [_candidate(data, name) for name in (MODELS if asked is None else (asked,))]
     able = [one for one in candidates if not one.problem]
