@@ -1,5 +1,6 @@
 """`ablate sweep`: mixtures of streams, crossed with settings."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def sweep(
     from ablate.sweep.load import load_sweep
     from ablate.sweep.plan import plan_sweep
     from ablate.sweep.run import run_sweep
+    from ablate.sweep.tune import tune_sweep
 
     loaded = load_sweep(file, overrides or [])
     places = Places(store, cache, results or Path("results") / loaded.name)
@@ -63,10 +65,17 @@ def sweep(
         raise typer.Exit(1 if show_problems(plan) else 0)
     with open_executor(executor, slots, threads, ray_address, recipes, cache) as place:
         plan = plan_sweep(loaded, places, place.threads)
+        untuned = []
+        if plan.trials:
+            with SweepDisplay(dataclasses.replace(plan, cells=plan.trials)) as display:
+                untuned = tune_sweep(plan, places, place.slots, display.see, place.executor)
+            if untuned:
+                show_failures(untuned)
+            plan = plan_sweep(loaded, places, place.threads, trials_over=True)
         with SweepDisplay(plan) as display:
             failures = run_sweep(plan, places, place.slots, display.see, place.executor)
     if failures:
         show_failures(failures)
     show_sweep_report(places.results)
-    if show_problems(plan) or failures:
+    if show_problems(plan) or failures or untuned:
         raise typer.Exit(1)

@@ -62,12 +62,28 @@ def show_sweep_plan(plan: "SweepPlan", store: Path, slots: int) -> None:
         f"{count_shown(planned)} FLOPs. Finished before: {len(distinct) - len(left)} runs, "
         f"{count_shown(once - missing)} FLOPs. To train: {len(left)} runs, {count_shown(missing)} FLOPs."
     )
+    _show_trials(plan)
     took = duration_shown(sweep_seconds(plan) / slots)
     needed, free = sweep_bytes(plan, slots), free_bytes(store)
     short = "; the disk has less" if needed > free else ""
     out.print(
         f"About {took} with {slots} at a time, before scoring; {_bytes(needed)} of disk for models and "
         f"checkpoints ({_bytes(free)} free{short}). Nothing was trained."
+    )
+
+
+def _show_trials(plan: "SweepPlan") -> None:
+    """Trials of tuning, which come first."""
+    if not plan.trials:
+        return
+    distinct = {cell.identity: cell for cell in plan.trials}
+    left = [cell for cell in distinct.values() if not cell.finished]
+    waiting = "; which runs follow is known when they have ended" if left else ""
+    once, missing = (sum(cell.flops for cell in cells) for cells in (distinct.values(), left))
+    console().print(
+        f"Tuning comes first, with as many trials for every arm: {len(plan.trials)} trials, {len(distinct)} "
+        f"distinct, {count_shown(once)} FLOPs; to train: {len(left)} trials, {count_shown(missing)} "
+        f"FLOPs{waiting}."
     )
 
 

@@ -223,14 +223,8 @@ def run_tuning(
         executor: where runs are trained; ``slots`` processes of this machine if left out.
     """
     failures = []
-    runs = [
-        PlannedRun(one.plan.arm.name, one.seed, one.identity, one.plan.steps, one.flops)
-        for one in plan.trials
-    ]
-    tasks = tasks_digest(plan.materials.digests)
-    said = StudyPlan(f"{plan.recipe.study}.{TUNING_FOLDER}", recipe_digest(plan.recipe), tasks, runs)
     with (
-        announced([said], places.store),
+        announced([planned_trials(plan)], places.store),
         disk_errors(places.results),
         closing(dispatch(jobs, slots, executor)) as events,
     ):
@@ -239,6 +233,16 @@ def run_tuning(
                 failures.append(event)
             see(event)
     return failures
+
+
+def planned_trials(plan: TuningPlan) -> StudyPlan:
+    """The trials as `ablate status` reads of them, under the name `STUDY.tuning`."""
+    runs = [
+        PlannedRun(one.plan.arm.name, one.seed, one.identity, one.plan.steps, one.flops)
+        for one in plan.trials
+    ]
+    tasks = tasks_digest(plan.materials.digests)
+    return StudyPlan(f"{plan.recipe.study}.{TUNING_FOLDER}", recipe_digest(plan.recipe), tasks, runs)
 
 
 def judge_stored(plan: TuningPlan, places: Places) -> Tuning:

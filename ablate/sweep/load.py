@@ -154,12 +154,6 @@ def _faults(config: SweepConfig, base: Recipe) -> Iterator[_Fault]:
                     )
     if config.mixture is not None:
         yield from _mixture_faults(config.mixture, base)
-    if base.tune.grid:
-        found, allowed = (
-            "a grid to tune",
-            "nothing in a sweep: tune a study, and state its picks in arms.NAME.train",
-        )
-        yield "tune", found, allowed, ""
     if config.hopeless is not None and not 2 <= config.hopeless.after_seeds < len(base.seeds):
         found, allowed = (
             str(config.hopeless.after_seeds),

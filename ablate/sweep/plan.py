@@ -2,16 +2,18 @@
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.budget.plan import Plan, plan_study
+from ablate.executors.job import Job
 from ablate.materials import Materials, prepare, refuse_undecodable
 from ablate.recipe.schema import Recipe
 from ablate.report.sweep_file import Point, Setting, SweepFile
 from ablate.study.estimate import estimate_seconds
 from ablate.study.index import Index
 from ablate.study.study import Places, Prepared, look_up, planned_header
+from ablate.study.tuning import PlannedTrial, TuningPlan, judge_stored, plan_tuning, tuned, tuning_jobs
 from ablate.sweep.design import DesignError
 from ablate.sweep.hopeless import rule_of
 from ablate.sweep.load import SettingRecipe, Sweep, checked
@@ -44,7 +46,13 @@ class SettingPlan:
     recipe: Recipe
     """With the arms of the mixtures, unless those could not be made."""
     prepared: Prepared | None
+    """As long as trials are missing, with the settings that arms have before they are tuned: what runs cost
+    is known, which runs they are is not."""
     problem: str = ""
+    tuning: TuningPlan | None = None
+    """The trials that come first; None where nothing is tuned."""
+    trials: list[Job] = field(default_factory=list)
+    """Those that are still to be run."""
 
     @property
     def name(self) -> str:
@@ -60,6 +68,8 @@ class SweepPlan:
     points: list[Point]
     settings: list[SettingPlan]
     cells: list[Cell]
+    trials: list[Cell]
+    """Trials of the settings that are tuned."""
 
     @property
     def distinct(self) -> dict[str, Cell]:
@@ -70,10 +80,13 @@ class SweepPlan:
         return found
 
 
-def plan_sweep(sweep: Sweep, places: Places, threads: int) -> SweepPlan:
+def plan_sweep(sweep: Sweep, places: Places, threads: int, trials_over: bool = False) -> SweepPlan:
     """Index the data, make the mixtures, plan every setting, and look up the runs that have ended.
 
     A setting whose data or budget are refused is kept with its problem; the others go on.
+
+    Args:
+        trials_over: no trial will be run any more: a setting that lacks one cannot be run.
 
     Raises:
         DesignError: the mixtures cannot be made in whole rows.
@@ -86,7 +99,9 @@ def plan_sweep(sweep: Sweep, places: Places, threads: int) -> SweepPlan:
         try:
             materials = prepare(_reading_all(setting.recipe, sweep), places.cache)
             points = points or _points(sweep, materials)
-            settings.append(_planned(sweep, setting, points, materials, places, threads, index))
+            materials, recipe = _with_points(sweep, setting, points, materials)
+            refuse_undecodable(materials)
+            settings.append(_planned(sweep, setting, recipe, materials, places, threads, index, trials_over))
         except DesignError:
             raise
         except (ValueError, OSError) as error:
@@ -94,7 +109,8 @@ def plan_sweep(sweep: Sweep, places: Places, threads: int) -> SweepPlan:
     if all(one.prepared is None for one in settings):
         raise ValueError(f"{sweep.name}: no setting can be run: {settings[0].problem}")
     cells = [cell for one in settings if one.prepared is not None for cell in _cells(one, one.prepared)]
-    return SweepPlan(sweep, points, settings, cells)
+    trials = [cell for one in settings if one.tuning is not None for cell in _trial_cells(one, one.tuning)]
+    return SweepPlan(sweep, points, settings, cells, trials)
 
 
 def _reading_all(recipe: Recipe, sweep: Sweep) -> Recipe:
@@ -111,33 +127,61 @@ def _points(sweep: Sweep, materials: Materials) -> list[Point]:
     return sweep_points(mixture, sweep.recipe, text_of_streams(materials, mixture.streams))
 
 
+def _with_points(
+    sweep: Sweep, setting: SettingRecipe, points: list[Point], materials: Materials
+) -> tuple[Materials, Recipe]:
+    """The setting with the arms of the mixtures."""
+    recipe, mixture = setting.recipe, sweep.config.mixture
+    if mixture is None:
+        return materials, recipe
+    recipe = checked(with_mixtures(recipe, mixture, points), setting.name)
+    # The paths of these are resolved; the arms are what was missing.
+    resolved = dataclasses.replace(materials.recipe, arms=recipe.arms)
+    return dataclasses.replace(materials, recipe=resolved), recipe
+
+
 def _planned(
     sweep: Sweep,
     setting: SettingRecipe,
-    points: list[Point],
+    recipe: Recipe,
     materials: Materials,
     places: Places,
     threads: int,
     index: Index,
+    trials_over: bool,
 ) -> SettingPlan:
-    """One setting with the arms of the mixtures, its plans, and the runs that have ended."""
-    recipe, config = setting.recipe, sweep.config
-    if config.mixture is not None:
-        recipe = checked(with_mixtures(recipe, config.mixture, points), setting.name)
-        # The paths of these are resolved; the arms are what was missing.
-        materials = dataclasses.replace(
-            materials, recipe=dataclasses.replace(materials.recipe, arms=recipe.arms)
-        )
-    refuse_undecodable(materials)
+    """One setting with its plans, what was picked for its arms, and the runs that have ended.
+
+    Raises:
+        TuningError: tuning is refused, or picked nothing and no trial is left to be run.
+    """
+    tuning, trials = None, list[Job]()
+    if recipe.tune.grid:
+        tuning = plan_tuning(recipe, materials)
+        trials = tuning_jobs(tuning, places, threads)
+        if trials_over or not trials:
+            picks = judge_stored(tuning, places)
+            recipe = tuned(recipe, picks)
+            materials = dataclasses.replace(materials, recipe=tuned(materials.recipe, picks))
     plans = plan_study(materials)
-    header = dataclasses.replace(planned_header(recipe, materials, plans), hopeless=rule_of(config.hopeless))
-    return SettingPlan(setting, recipe, look_up(recipe, materials, plans, places, threads, header, index))
+    rule = rule_of(sweep.config.hopeless)
+    header = dataclasses.replace(planned_header(recipe, materials, plans), hopeless=rule)
+    prepared = look_up(recipe, materials, plans, places, threads, header, index)
+    return SettingPlan(setting, recipe, prepared, "", tuning, trials)
 
 
 def _cells(setting: SettingPlan, prepared: Prepared) -> Iterator[Cell]:
     missing = {job.identity for job in prepared.jobs}
     for run in prepared.planned.runs:
-        yield Cell(setting.name, run.arm, run.seed, run.identity, run.flops, run.identity not in missing)
+        finished = not setting.trials and run.identity not in missing
+        yield Cell(setting.name, run.arm, run.seed, run.identity, run.flops, finished)
+
+
+def _trial_cells(setting: SettingPlan, tuning: TuningPlan) -> Iterator[Cell]:
+    missing = {job.identity for job in setting.trials}
+    for one in tuning.trials:
+        finished = one.identity not in missing
+        yield Cell(setting.name, one.plan.arm.name, one.seed, one.identity, one.flops, finished)
 
 
 def sweep_file(plan: SweepPlan) -> SweepFile:
@@ -179,12 +223,14 @@ def _baseline(prepared: Prepared) -> Plan:
 
 def sweep_seconds(plan: SweepPlan) -> float:
     """Seconds of training that are missing, one run after another, from one real microbatch of every arm."""
-    total, seen = 0.0, set()
+    total, seen = 0.0, set[str]()
     for one in plan.settings:
         if one.prepared is None:
             continue
         prepared = one.prepared
+        trials = [] if one.tuning is None else _missing_trials(one, one.tuning, seen)
         needed = {job.arm for job in prepared.jobs if job.identity not in seen}
+        needed |= {trial.arm for trial in trials}
         plans = [
             each for each in prepared.plans if each.arm.name in needed or _is_mirrored(each, needed, prepared)
         ]
@@ -193,7 +239,16 @@ def sweep_seconds(plan: SweepPlan) -> float:
             if job.identity not in seen:
                 seen.add(job.identity)
                 total += seconds[job.arm]
+        for trial in trials:
+            seen.add(trial.identity)
+            total += seconds[trial.arm] * one.recipe.tune.budget_share
     return total
+
+
+def _missing_trials(setting: SettingPlan, tuning: TuningPlan, seen: set[str]) -> list[PlannedTrial]:
+    """Trials of ``setting`` that are still to be run, each distinct one once, but for those in ``seen``."""
+    missing = {job.identity for job in setting.trials} - seen
+    return list({trial.identity: trial for trial in tuning.trials if trial.identity in missing}.values())
 
 
 def _is_mirrored(plan: Plan, needed: set[str], prepared: Prepared) -> bool:
