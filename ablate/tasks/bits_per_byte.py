@@ -47,6 +47,9 @@ from ablate.tasks.words import (
     read_word_lists,
 )
 
+WHOLE = "1/1"
+"""All documents."""
+
 
 @dataclass(frozen=True)
 class BitsPerByteConfig:
@@ -56,6 +59,9 @@ class BitsPerByteConfig:
     """Files or globs of held-out text: JSON Lines, Parquet, plain text or tar."""
     text_field: str = "text"
     """Key of the text in JSON Lines and Parquet."""
+    part: str = WHOLE
+    """`k/n` keeps the k-th of n disjoint, exchangeable parts (documents split by content digest), as of a
+    text stream: one to develop on, another for the verdict. The limits below come after it."""
     max_documents: int = 0
     """Documents to keep per domain, evenly spaced. 0 keeps all."""
     max_bytes: int = 0
@@ -116,6 +122,8 @@ class BitsPerByte(Task):
         documents = sorted([document.domain, document.text] for document in self.documents)
         settings = digest_settings(asdict(self.config), self.lists)
         del settings["paths"]
+        if settings["part"] == WHOLE:
+            del settings["part"]  # such a task is what it was before there were parts
         return digest_of([self.kind, self.version, settings, documents])
 
     def endpoints(self) -> list[str]:
@@ -284,12 +292,14 @@ def windows(tokens: Sequence[int], bos: int, context_length: int, source: str = 
 def _read_documents(name: str, config: BitsPerByteConfig, cache: Path) -> list[HeldOutDocument]:
     """The documents that the limits keep, domain after domain."""
     from ablate.data.content import expand_paths
-    from ablate.data.documents import read_documents
+    from ablate.data.documents import document_digest, read_documents
     from ablate.data.errors import DataError
+    from ablate.data.token_file import parse_part
 
     domains: dict[str, list[HeldOutDocument]] = {}
     repeats: dict[str, int] = {}
     try:
+        which, parts = parse_part(config.part)
         for found in read_documents(expand_paths(config.paths), config.text_field, cache):
             place = f"{found.source}:{found.number}"
             check_subset(found.domain, place)
@@ -299,11 +309,13 @@ def _read_documents(name: str, config: BitsPerByteConfig, cache: Path) -> list[H
             document = HeldOutDocument(unique, found.domain, found.text, len(found.text.encode("utf-8")))
             if not document.bytes:
                 raise TaskError(f"task {name!r}: {place}: the text is empty; remove it")
-            domains.setdefault(found.domain, []).append(document)
+            if document_digest(found.text) % parts == which - 1:
+                domains.setdefault(found.domain, []).append(document)
     except DataError as error:
         raise TaskError(f"task {name!r}: {error}") from error
     if not domains:
         found_in = ", ".join(config.paths) or "paths is empty"
+        found_in += f", part {config.part}" if parts > 1 else ""
         raise TaskError(f"task {name!r} has no items: {found_in}; add items or leave the task out")
     return [document for domain in sorted(domains) for document in _limited(name, domains[domain], config)]
 

@@ -116,12 +116,14 @@ class Trial:
         return self.driver.poll() is None
 
     def kill(self, victim: str, dice: random.Random) -> None:
-        """Kill the driver, one of the workers, or a node; nothing if there is no such thing now."""
+        """Kill the driver, a worker as soon as there is one, or a node; nothing if all has ended."""
         assert self.driver is not None
         if victim == "node":
             self._kill_node(dice)
             return
         pids = [self.driver.pid] if victim == "driver" else self._workers()
+        while not pids and self.wait(0.1):
+            pids = self._workers()
         if not pids:
             return
         os.kill(dice.choice(pids), signal.SIGKILL)

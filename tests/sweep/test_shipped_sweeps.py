@@ -7,19 +7,21 @@ import pytest
 from ablate.recipe.load import header_comment
 from ablate.sweep.load import load_sweep
 
-SWEEPS = sorted((Path(__file__).parents[2] / "recipes" / "sweeps").glob("*.yaml"))
+RECIPES = Path(__file__).parents[2] / "recipes"
+SWEEPS = sorted((RECIPES / "sweeps").glob("*.yaml"))
 
 
 def test_the_sweeps_of_the_readme_are_there() -> None:
     names = {path.stem for path in SWEEPS}
-    assert {"image_share", "modality_simplex", "ladder"} <= names
+    assert {"image_share", "modality_simplex", "ladder", "data_wall"} <= names
     assert {f"{name}_planted" for name in names if not name.endswith("_planted")} <= names
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_shipped_sweep_loads_and_is_named_after_its_file(path: Path) -> None:
     sweep = load_sweep(path)
-    assert sweep.name == path.stem
+    # A study and a sweep of one name would share a folder of results.
+    assert sweep.name == path.stem + ("_sweep" if (RECIPES / path.name).exists() else "")
     assert all(setting.recipe.arms[sweep.recipe.baseline] for setting in sweep.settings)
     assert (sweep.recipe.data_root == "planted") == path.stem.endswith("_planted")
 

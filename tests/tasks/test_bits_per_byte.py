@@ -364,3 +364,26 @@ def test_a_diverged_model_is_not_scored_by_words_either(held_out, tmp_path, bigr
     task = _load(held_out, tmp_path, words=words)
     with pytest.raises(TaskError, match="diverged"):
         task.score(bigram(torch.full((259, 259), float("nan"))), Bytes(), 8)
+
+
+def test_parts_share_no_document_and_leave_none_out(held_out, tmp_path) -> None:
+    def texts(**settings) -> list[str]:
+        return [text for _, text in _load(held_out, tmp_path, **settings).texts()]
+
+    first, second = texts(part="1/2"), texts(part="2/2")
+    assert first
+    assert second
+    assert not set(first) & set(second)
+    assert sorted(first + second) == sorted(texts())
+
+
+def test_a_part_is_another_task_and_the_whole_is_the_task_it_was(held_out, tmp_path) -> None:
+    whole = _load(held_out, tmp_path)
+    assert whole.digest == _load(held_out, tmp_path, part="1/1").digest
+    assert whole.digest != _load(held_out, tmp_path, part="1/2").digest
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "half"])
+def test_a_part_that_is_none_is_refused(held_out, tmp_path, part: str) -> None:
+    with pytest.raises(TaskError, match=f"heldout.*part.*{part}"):
+        _load(held_out, tmp_path, part=part)
