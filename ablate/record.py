@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.budget.ledger import Ledger
+from ablate.whole_file import write_whole
 
 RECORD_FORMAT = 2
 
@@ -100,9 +101,7 @@ class RunRecord:
 def write_record(record: RunRecord, path: Path) -> None:
     """Write ``record`` as sealed JSON, atomically: a reader sees the whole file or none."""
     body = json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True, allow_nan=True) + "\n"
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(f'{{\n "seal": "{_digest(body)}",{body[1:]}', encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, f'{{\n "seal": "{_digest(body)}",{body[1:]}')
 
 
 def read_record(path: Path) -> RunRecord:

@@ -7,8 +7,9 @@ ROOT = Path(__file__).parents[1]
 
 MAY_IMPORT: dict[str, set[str]] = {
     "seeding": set(),
+    "whole_file": set(),
     "budget.ledger": set(),
-    "record": {"budget.ledger"},
+    "record": {"budget.ledger", "whole_file"},
     "recipe": {"tasks"},
     "data": {"seeding", "recipe"},
     "shards": {"data"},
@@ -18,11 +19,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "budget": {"budget.ledger", "recipe", "data", "materials", "model"},
     "train": {"record", "recipe", "data", "model"},
     "stats": {"record"},
-    "report": {"record", "budget.ledger", "stats"},
+    "report": {"record", "budget.ledger", "stats", "whole_file"},
     "executors": {"record", "recipe", "train"},
     "study": {
         *("record", "recipe", "data", "tasks", "materials", "model"),
-        *("budget", "budget.ledger", "train", "executors", "report"),
+        *("budget", "budget.ledger", "train", "executors", "report", "whole_file"),
     },
     "sweep": {
         *("seeding", "record", "recipe", "data", "materials", "budget", "executors"),

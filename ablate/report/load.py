@@ -17,6 +17,7 @@ from ablate.report.record_types import is_number, type_faults
 from ablate.stats.group_sequential import SPENDINGS
 from ablate.stats.samples import LARGEST_SCORE
 from ablate.stats.sequential import RULES as STOPPING_RULES
+from ablate.whole_file import write_whole
 
 HEADER_FORMAT = 1
 HEADER_FILE = "study.json"
@@ -92,9 +93,7 @@ def write_header(header: StudyHeader, folder: Path) -> None:
     _check(header, path)
     folder.mkdir(parents=True, exist_ok=True)
     raw = {"header_format": HEADER_FORMAT, **dataclasses.asdict(header)}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(raw, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(raw, indent=1, sort_keys=True) + "\n")
 
 
 def read_header(folder: Path) -> StudyHeader:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ablate.record import RunRecord
 from ablate.report.analysis import analyse
 from ablate.report.load import HEADER_FILE, StudyHeader, load_records, read_header
+from ablate.report.recipe_text import leaves
 from ablate.report.registration import UNREGISTERED, Registration, read_registration
 from ablate.report.sweep_file import Point, Setting, SweepFile, read_sweep
 from ablate.report.tables import missing_table
@@ -112,17 +113,35 @@ def read_results(folder: Path) -> SweepResult:
         RecordError: a record cannot be read, or two disagree.
     """
     sweep = read_sweep(folder)
-    return SweepResult(sweep, [_read_setting(one, folder / one.folder) for one in sweep.settings])
+    return SweepResult(sweep, [_read_setting(sweep, one, folder / one.folder) for one in sweep.settings])
 
 
-def _read_setting(setting: Setting, folder: Path) -> SettingResult:
+def _read_setting(sweep: SweepFile, setting: Setting, folder: Path) -> SettingResult:
     if not (folder / HEADER_FILE).is_file():
         return SettingResult(setting, setting.problem or "it was not begun: there is no study in its folder")
     header = read_header(folder)
+    if strange := _strange(sweep, setting, header):
+        return SettingResult(setting, setting.problem or f"its study is not of this sweep: {strange}")
     if not any((folder / "records").glob("*.json")):
         return SettingResult(setting, setting.problem or "no run of it has ended", header)
     records = load_records(folder, header)
     return judged(setting, header, records, read_registration(folder, header, records))
+
+
+def _strange(sweep: SweepFile, setting: Setting, header: StudyHeader) -> str:
+    """How a study in a setting's folder contradicts the sweep: it is of an earlier form of it, or one of the
+    two files was edited. Empty where it does not."""
+    if header.study != setting.study:
+        return f"it is called {header.study!r}"
+    if header.baseline != sweep.baseline:
+        return f"its baseline is {header.baseline!r}"
+    stated = leaves(header.recipe) or {}
+    for point in sweep.points:
+        own = {name: stated.get(f"arms.{point.arm}.mixture.{name}", 0.0) for name in point.shares}
+        known = any(own.values()) and all(isinstance(share, int | float) for share in own.values())
+        if known and any(abs(own[name] - share) > 1e-6 for name, share in point.shares.items()):
+            return f"the mixture of {point.arm!r} is another"
+    return ""
 
 
 def judged(

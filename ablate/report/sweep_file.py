@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.report.load import StudyError
+from ablate.whole_file import write_whole
 
 SWEEP_FORMAT = 1
 SWEEP_FILE = "sweep.json"
@@ -80,9 +81,7 @@ def write_sweep(sweep: SweepFile, folder: Path) -> None:
     """Write ``sweep`` to ``folder``/sweep.json, atomically; the folder is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     raw = {"sweep_format": SWEEP_FORMAT, **dataclasses.asdict(sweep)}
-    partial = folder / f".{SWEEP_FILE}.partial"
-    partial.write_text(json.dumps(raw, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / SWEEP_FILE)
+    write_whole(folder / SWEEP_FILE, json.dumps(raw, indent=1, allow_nan=False) + "\n")
 
 
 def read_sweep(folder: Path) -> SweepFile:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ablate.report.tables import ABSENT, Cell, Table
+from ablate.whole_file import write_whole
 
 
 def markdown_text(text: str) -> str:
@@ -59,6 +60,4 @@ def csv_cell(cell: Cell) -> str:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write ``content``, text as UTF-8, to ``path``: a reader sees the old file or the new one, whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    partial.replace(path)
+    write_whole(path, content)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ablate.record import RecordError, RunRecord, read_record
 from ablate.report.load import StudyError
+from ablate.whole_file import write_whole
 
 TUNING_FILE = "tuning.json"
 TUNING_FOLDER = "tuning"
@@ -195,9 +196,7 @@ def write_tuning(tuning: Tuning, folder: Path) -> None:
     text = json.dumps({"digest": _digest(content), **content}, indent=1, sort_keys=True, allow_nan=False)
     path = folder / TUNING_FILE
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text + "\n")
 
 
 def read_tuning(folder: Path) -> Tuning | None:

@@ -30,6 +30,7 @@ from ablate.study.liveness import (
     Holder,
     Pulse,
     Sign,
+    counted_from,
     file_time,
     read_sign,
     shown_text,
@@ -241,8 +242,9 @@ class Lease:
             last = _last(self.folder)
             if last is not None:
                 now = file_time(self.folder)
-                if not last[1].has_ended(now):
-                    raise LeasedError(self.folder, _held(last[1], now))
+                sign = counted_from(_path(self.folder, last[0]), last[1], now)
+                if not sign.has_ended(now):
+                    raise LeasedError(self.folder, _held(sign, now))
             after = (last[0], last[1].token) if last else None
             if self._take(last[0] + 1 if last else 1, after):
                 return

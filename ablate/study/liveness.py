@@ -113,6 +113,19 @@ class Sign:
         return abs(now - self.renewed) > self.seconds or is_gone(self.holder)
 
 
+def counted_from(path: Path, sign: Sign, now: float) -> Sign:
+    """``sign`` of the file ``path``; one from the future counts from ``now`` on.
+
+    The clock of the file system was set back. Its process may live, and will renew it; if it does not, the
+    sign ends as any other does, for it is given the time of the file system here.
+    """
+    if sign.renewed - now <= sign.seconds or is_gone(sign.holder):
+        return sign
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return dataclasses.replace(sign, renewed=now)
+
+
 def read_sign(path: Path) -> Sign | None:
     """The sign in ``path``, or None if there is none.
 

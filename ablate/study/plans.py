@@ -20,6 +20,7 @@ from ablate.study.liveness import (
     BEATS,
     LEASE_SECONDS,
     Pulse,
+    counted_from,
     file_time,
     read_sign,
     shown_text,
@@ -27,6 +28,7 @@ from ablate.study.liveness import (
     this_process,
 )
 from ablate.study.store import StoreError, disk_errors
+from ablate.whole_file import write_whole
 
 PLAN_FORMAT = 1
 _USABLE = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
@@ -78,9 +80,7 @@ def write_plan(plan: StudyPlan, store: Path) -> None:
             "columns": list(PlannedRun._fields),
             "runs": plan.runs,
         }
-        partial = folder / f".{plan.study}.json.partial"
-        partial.write_text(json.dumps(raw, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(folder / f"{plan.study}.json")
+        write_whole(folder / f"{plan.study}.json", json.dumps(raw, allow_nan=False) + "\n")
 
 
 def read_plan(study: str, store: Path) -> StudyPlan:
@@ -127,7 +127,12 @@ def planned_studies(store: Path) -> list[str]:
 
 
 @contextmanager
-def announced(plans: Sequence[StudyPlan], store: Path, seconds: float = LEASE_SECONDS) -> Iterator[None]:
+def announced(
+    plans: Sequence[StudyPlan],
+    store: Path,
+    seconds: float = LEASE_SECONDS,
+    sweep: tuple[str, str] | None = None,
+) -> Iterator[None]:
     """Write down what is to be run, and say until the block ends that it is being run.
 
     Drivers of one recipe may run at one time. Of two recipes under one study name each would take the other's
@@ -135,30 +140,36 @@ def announced(plans: Sequence[StudyPlan], store: Path, seconds: float = LEASE_SE
 
     Args:
         seconds: how long a driver counts as alive without a sign of life.
+        sweep: name and digest of the sweep that ``plans`` are the settings of. Two sweeps of one name may
+            have no setting in common, and would replace one another's plan in the results all the same.
 
     Raises:
         StoreError: the store cannot be written.
         StudyBusyError: another recipe of one of the names runs now.
     """
+    named = [(plan.study, plan.recipe_digest) for plan in plans] + ([sweep] if sweep else [])
+    for name, digest in named:
+        _refuse_others(name, digest, store)
     for plan in plans:
-        _refuse_others(plan, store)
         write_plan(plan, store)
     with ExitStack() as stack:
-        signs = [stack.enter_context(_driver(plan, store, seconds)) for plan in plans]
-        for plan in plans:
-            _refuse_others(plan, store)  # who came at the same moment: both may be refused, never none
+        signs = [stack.enter_context(_driver(name, digest, store, seconds)) for name, digest in named]
+        for name, digest in named:
+            # Who came at the same moment: both may be refused, never none.
+            _refuse_others(name, digest, store)
         stack.callback(Pulse(lambda: _renew(signs), seconds / BEATS).stop)
         yield
 
 
 @contextmanager
-def _driver(plan: StudyPlan, store: Path, seconds: float) -> Iterator[Path]:
-    """The file that says that this process runs ``plan``."""
+def _driver(study: str, recipe_digest: str, store: Path, seconds: float) -> Iterator[Path]:
+    """The file that says that this process runs ``study``."""
     token = secrets.token_hex(8)
-    path = _folder(store) / f"{plan.study}.{token}.driver"
-    content = sign_content(token, this_process(), seconds, {"recipe_digest": plan.recipe_digest})
+    path = _folder(store) / f"{study}.{token}.driver"
+    content = sign_content(token, this_process(), seconds, {"recipe_digest": recipe_digest})
     try:
         with disk_errors(store):
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         yield path
     finally:
@@ -171,12 +182,10 @@ def _renew(signs: list[Path]) -> None:
         os.utime(path)
 
 
-def _refuse_others(plan: StudyPlan, store: Path) -> None:
+def _refuse_others(study: str, recipe_digest: str, store: Path) -> None:
     """Refuse a study that another recipe runs under the same name; remove what dead drivers left."""
     folder = _folder(store)
-    drivers = [
-        path for path in folder.glob(f"{glob.escape(plan.study)}.*.driver") if _is_of(plan.study, path)
-    ]
+    drivers = [path for path in folder.glob(f"{glob.escape(study)}.*.driver") if _is_of(study, path)]
     if not drivers:
         return
     now = file_time(folder)
@@ -185,14 +194,14 @@ def _refuse_others(plan: StudyPlan, store: Path) -> None:
         if sign is None:
             continue
         digest = shown_text(sign.raw.get("recipe_digest"))
-        if sign.has_ended(now):
+        if counted_from(path, sign, now).has_ended(now):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-        elif digest != plan.recipe_digest:
+        elif digest != recipe_digest:
             raise StudyBusyError(
-                f"{store}: study {plan.study!r} is being run there from another recipe (process "
+                f"{store}: study {study!r} is being run there from another recipe (process "
                 f"{sign.holder.pid} on {sign.holder.host}, digest {digest[:12]}, this one "
-                f"{plan.recipe_digest[:12]}); wait for it, or give this recipe another name, as in study=NAME"
+                f"{recipe_digest[:12]}); wait for it, or give this recipe another name, as in study=NAME"
             )
 
 

@@ -12,12 +12,12 @@ STORE/ab/abcdef.../record.json   the record, written last: a run with a record i
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.record import RunRecord, read_record, write_record
+from ablate.whole_file import write_whole
 
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -91,9 +91,7 @@ class Store:
         write_record(record, results / "records" / f"{name}.json")
         items = self.folder(record.identity) / "items.parquet"
         if items.exists():
-            partial = results / "items" / f".{name}.parquet.partial"
-            shutil.copyfile(items, partial)
-            partial.replace(results / "items" / f"{name}.parquet")
+            write_whole(results / "items" / f"{name}.parquet", items.read_bytes())
 
 
 def run_name(record: RunRecord) -> str:

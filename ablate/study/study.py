@@ -15,8 +15,9 @@ from ablate.materials import Materials, prepare, refuse_undecodable
 from ablate.recipe.load import dump_recipe, recipe_digest
 from ablate.recipe.schema import Recipe
 from ablate.record import RunRecord
-from ablate.report.load import StudyHeader, write_header
+from ablate.report.load import StudyError, StudyHeader, write_header
 from ablate.report.registration import LOCK_FILE, lock_plan
+from ablate.report.sweep_file import SWEEP_FILE
 from ablate.study.dispatch import dispatch
 from ablate.study.identity import run_identity
 from ablate.study.index import Index, tasks_digest
@@ -99,9 +100,14 @@ def prepare_study(recipe: Recipe, places: Places, threads: int) -> Prepared:
     Jobs come seed by seed, so that pairs are complete as early as they can be.
 
     Raises:
-        StudyError: the recipe names a screen that cannot be read, is of something else, or that its primary
-            endpoint did not pass.
+        StudyError: the folder of results holds a sweep; or the recipe names a screen that cannot be read, is
+            of something else, or that its primary endpoint did not pass.
     """
+    if (places.results / SWEEP_FILE).exists():
+        raise StudyError(
+            f"{places.results}: holds a sweep, whose report and this study's would replace one another; name "
+            "another folder with --results, or give the recipe another name, as in study=NAME"
+        )
     materials = prepare(recipe, places.cache)
     refuse_undecodable(materials)
     plans = plan_study(materials)

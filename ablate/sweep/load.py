@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 from ablate.recipe.checks import PART_NAME, findings
 from ablate.recipe.errors import Problem, RecipeError, Report, listed, nearest
 from ablate.recipe.layers import merge
-from ablate.recipe.load import read_raw, recipe_of
+from ablate.recipe.load import read_raw, recipe_digest, recipe_of
 from ablate.recipe.schema import Recipe
 from ablate.recipe.sweep_schema import MixtureConfig, SweepConfig
 from ablate.recipe.typed import typed_fields
@@ -85,7 +87,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         raise RecipeError(problems)
     settings = list(_settings(config, raw, seen, problems))
     if not problems:
-        problems = [Problem(seen.origin(key), key, *found) for key, *found in _unequal_rows(config, settings)]
+        late = (*_unequal_rows(config, settings), *_few_seeds(config, settings))
+        problems = [Problem(seen.origin(key), key, *found) for key, *found in late]
     if problems:
         raise RecipeError(problems)
     return Sweep(base.study, config, settings)
@@ -219,6 +222,17 @@ def _rows_faults(mixture: MixtureConfig, base: Recipe) -> Iterator[_Fault]:
         yield "sweep.mixture", str(error), "a design whose mixtures fit whole rows", ""
 
 
+def _few_seeds(config: SweepConfig, settings: Sequence[SettingRecipe]) -> Iterator[_Fault]:
+    """Levels may have seeds of their own: the look at hopeless arms comes before the last of each."""
+    if config.hopeless is None:
+        return
+    looked = config.hopeless.after_seeds
+    few = [one.name for one in settings if len(one.recipe.seeds) <= looked]
+    if few:
+        found = f"{looked}, no fewer than the seeds of {listed(few)}"
+        yield "sweep.hopeless.after_seeds", found, "fewer than the seeds of every setting", ""
+
+
 def _unequal_rows(config: SweepConfig, settings: Sequence[SettingRecipe]) -> Iterator[_Fault]:
     """Mixtures are whole rows of a microbatch: of one size in all settings, or they would differ."""
     if config.mixture is None:
@@ -228,6 +242,13 @@ def _unequal_rows(config: SweepConfig, settings: Sequence[SettingRecipe]) -> Ite
         found = f"microbatches of {listed(str(rows) for rows in sorted(held))} rows"
         allowed = "one number of rows in a microbatch, and one budget.match, for all settings"
         yield "sweep.across", found, allowed, "set train.microbatch_rows where train.rows differ"
+
+
+def sweep_digest(sweep: Sweep) -> str:
+    """BLAKE2b of the design and of the recipes of all settings, 32 hexadecimal digits."""
+    recipes = {one.name: recipe_digest(one.recipe) for one in sweep.settings}
+    text = json.dumps([dataclasses.asdict(sweep.config), recipes], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def checked(recipe: Recipe, file: str) -> Recipe:

@@ -1,7 +1,7 @@
 """What a sweep will run, cost and share, before anything is trained."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from ablate.budget.plan import Plan, plan_study
 from ablate.executors.job import Job
 from ablate.materials import Materials, prepare, refuse_undecodable
 from ablate.recipe.schema import Recipe
+from ablate.report.load import HEADER_FILE, StudyError
 from ablate.report.sweep_file import Point, Setting, SweepFile
 from ablate.study.estimate import estimate_seconds
 from ablate.study.index import Index
@@ -80,23 +81,37 @@ class SweepPlan:
         return found
 
 
-def plan_sweep(sweep: Sweep, places: Places, threads: int, trials_over: bool = False) -> SweepPlan:
+def plan_sweep(
+    sweep: Sweep,
+    places: Places,
+    threads: int,
+    trials_over: bool = False,
+    refuse: Callable[[Recipe], None] = lambda recipe: None,
+) -> SweepPlan:
     """Index the data, make the mixtures, plan every setting, and look up the runs that have ended.
 
     A setting whose data or budget are refused is kept with its problem; the others go on.
 
     Args:
         trials_over: no trial will be run any more: a setting that lacks one cannot be run.
+        refuse: raises a ValueError for a setting whose runs cannot be trained here.
 
     Raises:
         DesignError: the mixtures cannot be made in whole rows.
+        StudyError: the folder of results holds a study.
         ValueError: no setting can be run; says why the first cannot.
     """
+    if (places.results / HEADER_FILE).exists():
+        raise StudyError(
+            f"{places.results}: holds a study, whose report and this sweep's would replace one another; name "
+            "another folder with --results, or give the sweep another name, as in study=NAME"
+        )
     points: list[Point] = []
     settings: list[SettingPlan] = []
     index = Index(places.store)
     for setting in sweep.settings:
         try:
+            refuse(setting.recipe)
             materials = prepare(_reading_all(setting.recipe, sweep), places.cache)
             points = points or _points(sweep, materials)
             materials, recipe = _with_points(sweep, setting, points, materials)

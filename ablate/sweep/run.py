@@ -5,19 +5,21 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from ablate.executors.events import Event, Failed, Finished
 from ablate.executors.job import Job
 from ablate.executors.schedule import Executor
 from ablate.recipe.sweep_schema import HopelessConfig
-from ablate.report.load import load_records
-from ablate.report.sweep_file import write_sweep
+from ablate.report.load import StudyError, load_records
+from ablate.report.sweep_file import SweepFile, read_sweep, write_sweep
 from ablate.study.dispatch import dispatch
 from ablate.study.plans import announced
 from ablate.study.run import relabel
 from ablate.study.store import Store, disk_errors
 from ablate.study.study import Places, Prepared, look_up, open_results
 from ablate.sweep.hopeless import first_seeds, hopeless_arms, refuse_unlocked
+from ablate.sweep.load import sweep_digest
 from ablate.sweep.plan import SettingPlan, SweepPlan, sweep_file
 
 
@@ -54,17 +56,36 @@ def run_sweep(
     if rule is not None:
         for setting, prepared in ready:
             refuse_unlocked(prepared.header, _places(places, setting).results)
-    with announced([prepared.planned for _, prepared in ready], places.store):
+    studies = [prepared.planned for _, prepared in ready]
+    with announced(studies, places.store, sweep=(plan.sweep.name, sweep_digest(plan.sweep))):
         with disk_errors(places.results):
-            write_sweep(sweep_file(plan), places.results)
+            file = sweep_file(plan)
+            _set_aside(file, places.results)
+            write_sweep(file, places.results)
         for setting, prepared in ready:
             open_results(prepared, _places(places, setting))
-        first = first_seeds(plan.sweep.recipe, rule)
-        failures = _train(_missing(ready, lambda seed: seed in first), places, slots, see, executor)
+        first = {one.name: set(first_seeds(prepared.recipe, rule)) for one, prepared in ready}
+        failures = _train(_missing(ready, lambda one, seed: seed in first[one]), places, slots, see, executor)
         if rule is not None:
             ready = [(setting, _going_on(setting, prepared, places, rule)) for setting, prepared in ready]
-            failures += _train(_missing(ready, lambda seed: seed not in first), places, slots, see, executor)
+            later = _missing(ready, lambda one, seed: seed not in first[one])
+            failures += _train(later, places, slots, see, executor)
     return failures
+
+
+def _set_aside(file: SweepFile, results: Path) -> None:
+    """Move settings that an earlier form of the sweep left into `displaced/`, and back those that return."""
+    try:
+        before = [one.folder for one in read_sweep(results).settings]
+    except StudyError:
+        return
+    now, aside = [one.folder for one in file.settings], results / "displaced"
+    moves = [(results / name, aside / name) for name in before if name not in now]
+    moves += [(aside / name, results / name) for name in now]
+    for source, target in moves:
+        if source.is_dir() and not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            source.replace(target)
 
 
 def _ready(plan: SweepPlan) -> Iterator[tuple[SettingPlan, Prepared]]:
@@ -72,14 +93,15 @@ def _ready(plan: SweepPlan) -> Iterator[tuple[SettingPlan, Prepared]]:
 
 
 def _missing(
-    ready: Collection[tuple[SettingPlan, Prepared]], of: Callable[[int], bool]
+    ready: Collection[tuple[SettingPlan, Prepared]], of: Callable[[str, int], bool]
 ) -> dict[str, list[_Place]]:
-    """Every missing run, of the seeds that are wanted, with all its names, by identity, seed by seed."""
+    """Every missing run, of the settings' seeds that are wanted, with all its names, by identity, seed by
+    seed."""
     found: dict[str, list[_Place]] = defaultdict(list)
     named = [_Place(setting, prepared, job) for setting, prepared in ready for job in prepared.jobs]
     seeds = list(dict.fromkeys(place.job.seed for place in named))
     for place in sorted(named, key=lambda place: seeds.index(place.job.seed)):
-        if of(place.job.seed):
+        if of(place.setting.name, place.job.seed):
             found[place.job.identity].append(place)
     return found
 

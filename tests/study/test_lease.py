@@ -147,6 +147,19 @@ def test_a_lease_of_another_node_ends_by_age_alone(tmp_path: Path) -> None:
             lease.check()
 
 
+def test_a_lease_from_the_future_stands_until_its_holder_was_silent_since_it_was_seen(tmp_path: Path) -> None:
+    with claim(tmp_path, ELSEWHERE):
+        age(tmp_path, -3600)  # the clock of the file system was set back by an hour
+        with pytest.raises(LeasedError, match="another-node"), claim(tmp_path):
+            pass
+        seen = held(tmp_path)
+        assert seen is not None, "it counts from now on"
+        assert seen.age < 30
+        age(tmp_path, 61)
+        with claim(tmp_path) as lease:
+            lease.check()
+
+
 @pytest.mark.parametrize("since", ["1999-01-01T00:00:00+00:00", "2199-01-01T00:00:00+00:00", "yesterday"])
 def test_what_the_clock_of_a_node_says_does_not_matter(tmp_path: Path, since: str) -> None:
     with claim(tmp_path, ELSEWHERE):

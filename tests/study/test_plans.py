@@ -1,6 +1,7 @@
 """A store knows what is planned in it, and one name belongs to one recipe while it runs."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,29 @@ def test_a_driver_that_was_killed_stands_in_nobodys_way(tmp_path: Path) -> None:
     path.write_bytes(sign_content("0" * 16, dead, LEASE_SECONDS, {"recipe_digest": "b" * 32}))
     with announced([plan_of()], tmp_path):
         assert not path.exists()
+
+
+def test_a_driver_whose_sign_is_from_the_future_is_not_taken_for_dead(tmp_path: Path) -> None:
+    with announced([plan_of(digest="a" * 32)], tmp_path):
+        (sign,) = (tmp_path / "plans").glob("*.driver")
+        then = sign.stat().st_mtime + 3600
+        os.utime(sign, (then, then))
+        with pytest.raises(StudyBusyError), announced([plan_of(digest="b" * 32)], tmp_path):
+            pass
+        assert sign.exists()
+
+
+def test_two_sweeps_of_one_name_do_not_run_at_one_time(tmp_path: Path) -> None:
+    with announced([plan_of("ladder.small")], tmp_path, sweep=("ladder", "a" * 32)):
+        with announced([plan_of("ladder.small")], tmp_path, sweep=("ladder", "a" * 32)):
+            pass  # the same sweep from two terminals
+        with (
+            pytest.raises(StudyBusyError, match="'ladder' is being run"),
+            announced([plan_of("ladder.large")], tmp_path, sweep=("ladder", "b" * 32)),
+        ):
+            pass
+        assert planned_studies(tmp_path) == ["ladder.small"]
+    assert not list((tmp_path / "plans").glob("*.driver"))
 
 
 def test_every_state_is_counted_and_listed(tmp_path: Path) -> None:
