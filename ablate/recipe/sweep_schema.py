@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from ablate.recipe.schema import Control
 
+SurfaceModel = Literal["", "linear", "quadratic", "special_cubic", "exponential"]
+
 Design = Literal["list", "grid", "simplex_lattice", "simplex_centroid", "dirichlet", "sobol"]
 
 
@@ -40,6 +42,9 @@ class MixtureConfig:
     held_out: int = 0
     """Further mixtures, drawn uniformly: they are trained like the others and left out of the fit, which has
     to predict them."""
+    model: SurfaceModel = ""
+    """Response surface that is fitted to every endpoint: a polynomial of Scheffe's, or the exponential mixing
+    law (Ye et al. 2024). Left out, the design chooses: the richest polynomial that it can still check."""
     controls: list[Control] = field(default_factory=list)
     """Placebo arms of every mixture with media."""
     media_loss: float = 0.0

@@ -4,7 +4,7 @@ Markdown, LaTeX and HTML are made of one `Document`: a number that stands in one
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ablate.record import RunRecord
 from ablate.report.analysis import Analysis
@@ -55,7 +55,7 @@ class Section:
 class Picture:
     """A figure, written as `<key>.svg` and `<key>.png` beside the report."""
 
-    key: Literal["forest", "decomposition", "loss_flops", "loss_tokens"]
+    key: str
     title: str
     alternative: str
     """What a reader who cannot see it should know."""
@@ -74,6 +74,8 @@ class Document:
     parts: list[Section | Picture]
     disclosures: list[str]
     provenance: str
+    kind: str = "Study"
+    """What is reported on, above its title."""
 
     @property
     def sections(self) -> list[Section]:

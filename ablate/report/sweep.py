@@ -98,7 +98,7 @@ def render_results(result: SweepResult) -> RenderedSweep:
     spreadsheets = {f"{name}.csv": csv_text(tables[name]) for name in CSV if tables[name].rows}
     drawn: dict[str, tuple[str, bytes]] = {}
     for picture in document.pictures:
-        key = str(picture.key)
+        key = picture.key
         figure = surface_figure(key, result, groups[key]) if key in groups else trend_figure(key, trends)
         title = f"{picture.title}, {result.sweep.sweep}"
         drawn[key] = (svg(figure, title, picture.alternative), png(figure, title))

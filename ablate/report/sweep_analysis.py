@@ -123,9 +123,16 @@ def _read_setting(sweep: SweepFile, setting: Setting, folder: Path) -> SettingRe
     if strange := _strange(sweep, setting, header):
         return SettingResult(setting, setting.problem or f"its study is not of this sweep: {strange}")
     if not any((folder / "records").glob("*.json")):
-        return SettingResult(setting, setting.problem or "no run of it has ended", header)
+        why = next(
+            (f": {said}" for what, said in sweep.failed.items() if what.startswith(f"{setting.name}/")), ""
+        )
+        return SettingResult(setting, setting.problem or f"no run of it has ended{why}", header)
     records = load_records(folder, header)
-    return judged(setting, header, records, read_registration(folder, header, records))
+    found = judged(setting, header, records, read_registration(folder, header, records))
+    missing = [
+        (what, _explained(why, sweep.failed.get(f"{setting.name}/{what}"))) for what, why in found.missing
+    ]
+    return replace(found, missing=missing)
 
 
 def _strange(sweep: SweepFile, setting: Setting, header: StudyHeader) -> str:
@@ -162,9 +169,11 @@ def judged(
         f"{arm}, seed {seed}" for arm in header.stopped for seed in header.seeds if (arm, seed) not in runs
     }
     rows = [(str(what), str(why)) for what, why in missing_table(runs, header, found).rows]
-    missing = [(what, _explained(why)) for what, why in rows if what not in spared]
+    missing = [(what, why) for what, why in rows if what not in spared]
     return SettingResult(setting, "", header, study.records, found, missing, registration)
 
 
-def _explained(why: str) -> str:
-    return "no record: it failed, or has not ended" if why == "no record" else why
+def _explained(why: str, failure: str | None) -> str:
+    if why != "no record":
+        return why
+    return f"failed: {failure}" if failure else "no record: it has not ended"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.report.load import StudyError
+from ablate.stats.mixture_models import MODELS
 from ablate.whole_file import write_whole
 
 SWEEP_FORMAT = 1
@@ -73,6 +74,10 @@ class SweepFile:
     """Training FLOPs of all planned runs, if each were trained."""
     distinct_flops: float = 0.0
     """Training FLOPs of the distinct runs."""
+    model: str = ""
+    """Response surface that was asked for; empty where the design chooses."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """`<setting>/<arm>, seed <n>` of runs that failed when the sweep was last run, to why."""
     hopeless: dict[str, float] = field(default_factory=dict)
     """The rule to stop mixtures early: `after_seeds`, `below`, `confidence`; empty without one."""
 
@@ -135,6 +140,8 @@ def _faults(sweep: SweepFile) -> list[str]:
     for setting in sweep.settings:
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", setting.folder):
             found.append(f"the folder {setting.folder!r} of a setting is no name beside this file")
+    if sweep.model and sweep.model not in MODELS:
+        found.append(f"model is {sweep.model!r}, none of {', '.join(MODELS)}")
     names = [setting.name for setting in sweep.settings]
     if len(set(names)) < len(names):
         found.append("two settings have one name")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from ablate.report.sweep_analysis import SettingResult, SweepResult
 from ablate.report.sweep_file import Point
 from ablate.stats.mixture_fit import fit_surface
-from ablate.stats.mixture_models import SurfaceError
+from ablate.stats.mixture_models import ModelName, SurfaceError
 from ablate.stats.mixture_region import region_of
 from ablate.stats.mixture_surface import Surface
 
@@ -73,6 +74,7 @@ def _fit(result: SweepResult, setting: SettingResult, endpoint: str) -> SweepFit
             arms.index(sweep.baseline),
             ["fit" not in one.roles for one in points],
             setting.higher_is_better(endpoint),
+            model=cast(ModelName, sweep.model) if sweep.model else None,
             margin=setting.header.margins.get(endpoint),
         )
     except SurfaceError as error:

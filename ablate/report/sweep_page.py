@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ablate.record import RunRecord
 from ablate.report.document import Document, Picture, Section, disclosures, provenance
@@ -67,6 +66,7 @@ def compose_sweep(numbers: SweepNumbers) -> Document:
         parts=[part for part in parts if isinstance(part, Picture) or part.table.rows],
         disclosures=_disclosures(result),
         provenance=said,
+        kind="Sweep",
     )
 
 
@@ -85,7 +85,7 @@ def _measured(numbers: SweepNumbers) -> list[Section | Picture]:
     return [
         Section("missing", "Missing, diverged, refused and stopped", missing_rows(result), none),
         *(
-            _picture(key, _figure_title(numbers, at), surface_caption(result, panels))
+            Picture(key, _figure_title(numbers, at), surface_caption(result, panels))
             for at, (key, panels) in enumerate(numbers.groups.items())
         ),
         Section("points", "Mixtures and arms", points_table(result, primary=True), POINTS),
@@ -95,11 +95,6 @@ def _measured(numbers: SweepNumbers) -> list[Section | Picture]:
 def _figure_title(numbers: SweepNumbers, at: int) -> str:
     part = f" ({at + 1} of {len(numbers.groups)})" if len(numbers.groups) > 1 else ""
     return f"Response over the mixtures{part}"
-
-
-def _picture(key: Any, title: str, caption: str) -> Picture:
-    """A figure of a sweep; the type of `Picture` lists the figures of a study."""
-    return Picture(key, title, caption)
 
 
 def _fitted(numbers: SweepNumbers) -> list[Section | Picture]:
@@ -125,7 +120,7 @@ def _over_compute(numbers: SweepNumbers) -> list[Section | Picture]:
         return []
     places = places_of(numbers.result)
     return [
-        _picture("trend", "Effect against compute", trend_caption(trends)),
+        Picture("trend", "Effect against compute", trend_caption(trends)),
         Section("slopes", "Trends over compute", slope_table(trends, places), SLOPES),
         Section("trend", "Effects along compute", trend_table(trends, places), TREND),
     ]

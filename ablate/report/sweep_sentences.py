@@ -28,8 +28,10 @@ FITS = (
     "Gains over the baseline as a function of the shares, fitted to the mixtures with the role fit; seeds "
     "are blocks. Sd: of one run about its mixture and seed. Lack of fit: F test of the surface against that "
     "noise; where it is seen, intervals are widened to the scatter about the surface and no optimum is "
-    "stated. Held out: mixtures that the surface did not see, and how many lie inside their 95% prediction "
-    "intervals; RMSE of the prediction, and what noise alone would give."
+    "stated. Misfit seen at 80%: sd of the scatter of mixtures about the surface that this test sees with "
+    "probability 0.8; a smaller one may be there unseen, and the bands then miss part of the truth. Held "
+    "out: mixtures that the surface did not see, and how many lie inside their 95% prediction intervals; "
+    "RMSE of the prediction, and what noise alone would give."
 )
 
 OPTIMA = (

@@ -159,19 +159,21 @@ def ranges_text(components: Sequence[str], ranges: Sequence[Interval]) -> str:
 def fit_table(fits: Sequence[SweepFit], places: dict[str, int]) -> Table:
     """How well each surface describes the mixtures."""
     columns = ["setting", "endpoint", "model", "parameters", "mixtures", "sd", "df", "error", "F lack of fit"]
-    columns += ["p lack of fit", "held out inside", "RMSE", "expected", "p held out"]
+    columns += ["p lack of fit", "misfit seen at 80%", "held out inside", "RMSE", "expected", "p held out"]
     table = Table([*columns, "problem"])
     for fit in fits:
         surface, digits = fit.surface, places.get(fit.endpoint, 4) + 1
         row: list[Cell] = [fit.setting, fit.endpoint]
         if surface is None or surface.fitted is None:
-            table.add([*row, *[ABSENT] * 12, fit.problem])
+            table.add([*row, *[ABSENT] * 13, fit.problem])
             continue
         lack, held, error = surface.lack_of_fit, surface.held_out, surface.error
         measured = sum(not point.held_out and point.runs > 0 for point in surface.points)
         row += [(surface.model or "").replace("_", " "), len(surface.coefficients), measured]
         row += [number(error.sd, digits), f"{error.df:.3g}", error.source] if error else [ABSENT] * 3
         row += [number(lack.f, 2), p_text(lack.p_value)] if lack else ["not tested", ABSENT]
+        seen = lack.detectable_sd if lack else None
+        row += [ABSENT if seen is None else number(seen, digits)]
         if held:
             row += [
                 f"{held.inside} of {held.of}",

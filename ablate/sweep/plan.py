@@ -215,6 +215,7 @@ def sweep_file(plan: SweepPlan) -> SweepFile:
         distinct_runs=len(distinct),
         planned_flops=float(sum(cell.flops for cell in plan.cells)),
         distinct_flops=float(sum(cell.flops for cell in distinct)),
+        model=config.mixture.model if config.mixture else "",
         hopeless=rule_of(config.hopeless),
     )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +65,28 @@ def run_sweep(
         for setting, prepared in ready:
             open_results(prepared, _places(places, setting))
         first = {one.name: set(first_seeds(prepared.recipe, rule)) for one, prepared in ready}
-        failures = _train(_missing(ready, lambda one, seed: seed in first[one]), places, slots, see, executor)
+        wanted = _missing(ready, lambda one, seed: seed in first[one])
+        failures = _train(wanted, places, slots, see, executor)
         if rule is not None:
             ready = [(setting, _going_on(setting, prepared, places, rule)) for setting, prepared in ready]
             later = _missing(ready, lambda one, seed: seed not in first[one])
             failures += _train(later, places, slots, see, executor)
+            wanted |= later
+        if failures:
+            with disk_errors(places.results):
+                write_sweep(dataclasses.replace(file, failed=_failed(failures, wanted)), places.results)
     return failures
+
+
+def _failed(failures: Collection[Failed], wanted: Mapping[str, list[_Place]]) -> dict[str, str]:
+    """Every name of the runs that failed, to why, in one line."""
+    found = {}
+    for failure in failures:
+        lines = failure.error.strip().splitlines() or ["no reason was given"]
+        why = lines[-1] if lines[0].startswith("Traceback") else " ".join(lines)
+        for place in wanted[failure.job.identity]:
+            found[f"{place.setting.name}/{place.job.arm}, seed {place.job.seed}"] = why
+    return found
 
 
 def _set_aside(file: SweepFile, results: Path) -> None:

@@ -128,10 +128,13 @@ def test_a_cell_out_of_memory_and_one_that_is_killed_stop_no_other_and_are_made_
     for named in ("pictures1 seed 0", "out of memory", "--slots", "pictures2 seed 0", "SIGKILL (3 times)"):
         assert named in ran.err
     assert set(snapshot(tmp_path, "results/all/records/*")) == {"results/all/records/text-seed0.json"}
-    assert "it failed, or has not ended" in (tmp_path / "results" / "table.md").read_text(encoding="utf-8")
+    said = (tmp_path / "results" / "table.md").read_text(encoding="utf-8")
+    for why in ("| failed: out of memory", "SIGKILL (3 times)"):
+        assert why in said
     assert half_written(tmp_path) == []
     again = sweep()
     assert (again.code, again.err) == (0, "")
+    assert "failed:" not in (tmp_path / "results" / "table.md").read_text(encoding="utf-8")
     assert "1 of 3 distinct runs are finished already; 2 to train" in again.out
     assert not snapshot(tmp_path, "store/*/*/failure.json")
 

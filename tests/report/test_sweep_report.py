@@ -53,7 +53,8 @@ def holes(tmp_path_factory):
     why = {"pictures_image12": "stopped after 2 seeds by the rule of the plan: it lay below 0"}
     why["pictures_image12.shuffled"] = why["pictures_image12"]
     write(folder, sweep, hill, lost=[LOST, *gone], diverged=[DIVERGED], stopped=why)
-    write_sweep(dataclasses.replace(sweep, settings=[*sweep.settings, dead]), folder)
+    failed = {"x4/pictures_image6, seed 1": "loss/bits: out of memory & time"}
+    write_sweep(dataclasses.replace(sweep, settings=[*sweep.settings, dead], failed=failed), folder)
     return folder
 
 
@@ -124,6 +125,7 @@ def test_what_is_missing_diverged_or_stopped_is_named_and_in_no_average(holed):
     assert rows["x1", "pictures_image3"]["gain"].startswith("+0.")
     missing = {(row["setting"], row["what"]): row["reason"] for row in section(holed, "missing")}
     assert missing["x1", "pictures_image6, seed 1"].startswith("no record")
+    assert missing["x4", "pictures_image6, seed 1"] == "failed: loss/bits: out of memory & time"
     assert missing["x1", "pictures_image9, seed 2"].startswith("diverged")
     assert missing["x1", "pictures_image12, later seeds"].startswith("stopped after 2 seeds")
     assert ("x1", "pictures_image12, seed 3") not in missing
@@ -136,6 +138,23 @@ def test_what_is_missing_diverged_or_stopped_is_named_and_in_no_average(holed):
     exact = [row for row in csv_rows(holed.files["points.csv"]) if row["missing_seeds"]]
     assert exact
     assert {(row["mean_gain"], row["ci95_low"]) for row in exact} == {("", "")}
+
+
+def test_a_surface_that_was_asked_for_is_fitted_and_the_report_says_so(whole):
+    asked = dataclasses.replace(read_results(whole).sweep, model="linear")
+    found = composed(dataclasses.replace(read_results(whole), sweep=asked))
+    assert {row["model"] for row in section(found, "fits")} == {"linear"}
+    (models,) = [one for one in found.sections if one.key == "models"]
+    assert "linear, as asked for" in models.legend
+
+
+def test_a_surface_says_how_large_a_misfit_it_could_have_seen(report):
+    (row,) = section(report, "fits")
+    assert 0 < float(row["misfit seen at 80%"]) < 1
+
+
+def test_the_page_of_a_sweep_is_headed_as_one(report):
+    assert '<p class="kind">Sweep</p>' in report.files["report.html"]
 
 
 def test_held_out_mixtures_are_predicted_and_not_fitted(whole, report):
