@@ -77,6 +77,7 @@ DEFAULT_CACHE = Path(".ablate/cache")
 def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = DEFAULT_CACHE) -> None:
     """Check a recipe and the data it names; every error of the recipe at once."""
     from ablate.budget.plan import plan_study
+    from ablate.cli_nodes import show_unable
     from ablate.materials import prepare
     from ablate.recipe.load import load_recipe
     from ablate.show import show_materials, show_undecodable
@@ -92,6 +93,7 @@ def check(recipe: RecipePath, overrides: Overrides = None, cache: CacheOption = 
         refuse_shared_items(materials)
     show_materials(materials)
     show_notes(materials.overlaps)
+    show_unable([loaded])
     if show_undecodable(materials):
         raise typer.Exit(1)
 
@@ -114,6 +116,7 @@ def plan(
 ) -> None:
     """Print what every arm would spend, and refuse unmatched pairs. Nothing is trained."""
     from ablate.budget.plan import plan_study
+    from ablate.cli_nodes import show_unable
     from ablate.executors.placement import runs_here
     from ablate.materials import prepare
     from ablate.show import console, show_plans
@@ -133,6 +136,7 @@ def plan(
     show_tuning_plan(tuning, seconds, count)
     for line in power_lines(header, aa):
         console().print(line, markup=False, highlight=False)
+    show_unable([loaded])
     if lock:
         print(lock_study(header, results or Path("results") / loaded.study))
 
@@ -153,7 +157,11 @@ def run(
     until_decided: UntilOption = False,
     max_seeds: MaxSeedsOption = 0,
 ) -> None:
-    """Train what is missing of a study, then print its report. Safe to kill and to run again."""
+    """Train what is missing of a study, then print its report. Safe to kill and to run again.
+
+    With train.nodes > 1 it is started once on each node, by srun or torchrun.
+    """
+    from ablate.cli_nodes import on_first_node, refuse_here
     from ablate.cli_tune import tuned_recipe
     from ablate.show import StudyDisplay, show_failures
     from ablate.show_report import show_deviations, show_report, show_undecided
@@ -163,7 +171,11 @@ def run(
 
     loaded = _load(recipe, overrides, until_decided, max_seeds)
     places = Places(store, cache, results or Path("results") / loaded.study)
-    with open_executor(executor, slots, threads, ray_address, [loaded], cache) as place:
+    refuse_here(loaded, executor)
+    with (
+        on_first_node([loaded], store, cache),
+        open_executor(executor, slots, threads, ray_address, [loaded], cache) as place,
+    ):
         loaded = tuned_recipe(loaded, places, place)
         for stage in stages(loaded, places.results) if until_decided else [loaded]:
             prepared = prepare_study(stage, places, place.threads)

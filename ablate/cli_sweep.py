@@ -1,6 +1,7 @@
 """`ablate sweep`: mixtures of streams, crossed with settings."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,10 @@ def sweep(
 ) -> None:
     """Train what is missing of a sweep, then print its report. Safe to kill and to run again.
 
-    Exit code 1 if a setting or a run could not be run, 2 if the sweep itself is refused.
+    With train.nodes > 1 it is started once on each node, by srun or torchrun. Exit code 1 if a setting or a
+    run could not be run, 2 if the sweep itself is refused.
     """
+    from ablate.cli_nodes import on_first_node, refuse_here, show_unable
     from ablate.executors.placement import runs_here
     from ablate.show import show_failures
     from ablate.show_report import show_sweep_report
@@ -60,18 +63,23 @@ def sweep(
         plan = plan_sweep(loaded, places, max(1, threads))
         show_points(plan)
         show_sweep_plan(plan, places.store, slots or runs_here(recipes, cache))
+        show_unable(recipes)
         if lock:
             show_locks(plan, places)
         raise typer.Exit(1 if show_problems(plan) else 0)
-    with open_executor(executor, slots, threads, ray_address, recipes, cache) as place:
-        plan = plan_sweep(loaded, places, place.threads)
+    refuse = functools.partial(refuse_here, executor=executor)
+    with (
+        on_first_node(recipes, store, cache),
+        open_executor(executor, slots, threads, ray_address, recipes, cache) as place,
+    ):
+        plan = plan_sweep(loaded, places, place.threads, refuse=refuse)
         untuned = []
         if plan.trials:
             with SweepDisplay(dataclasses.replace(plan, cells=plan.trials)) as display:
                 untuned = tune_sweep(plan, places, place.slots, display.see, place.executor)
             if untuned:
                 show_failures(untuned)
-            plan = plan_sweep(loaded, places, place.threads, trials_over=True)
+            plan = plan_sweep(loaded, places, place.threads, trials_over=True, refuse=refuse)
         with SweepDisplay(plan) as display:
             failures = run_sweep(plan, places, place.slots, display.see, place.executor)
     if failures:

@@ -18,6 +18,7 @@ from ablate.study.run import execute
 from ablate.study.states import write_failure
 from ablate.study.store import Store
 from ablate.train.callbacks import Progress
+from ablate.train.ranks import RankError
 
 
 def train(job: Job, report: Report) -> RunRecord:
@@ -88,8 +89,9 @@ def open_executor(
 
     Raises:
         ValueError: see `ablate.executors.registry.build_executor`; or a measurement cannot be read.
+        RankError: several runs at a time are asked for, and each is trained by all nodes together.
     """
-    here = slots or runs_here(recipes, cache, threads)
+    here = _runs_at_a_time(slots, recipes, cache, threads)
     if name == "ray":
         each, asked = threads or 1, slots
     else:
@@ -98,6 +100,17 @@ def open_executor(
     built = build_executor(name, asked, each, address, work=train, per_gpu=shared, ranks=most_ranks(recipes))
     with closing(built) as executor:
         yield Place(executor, here, each)
+
+
+def _runs_at_a_time(slots: int, recipes: Sequence[Recipe], cache: Path, threads: int) -> int:
+    if all(recipe.train.nodes == 1 for recipe in recipes):
+        return slots or runs_here(recipes, cache, threads)
+    if slots > 1:
+        raise RankError(
+            f"--slots {slots}, and a run of several nodes has all of them to itself; leave --slots out, or "
+            "set train.nodes=1 and start one command on each node over one --store"
+        )
+    return 1
 
 
 def dispatch(

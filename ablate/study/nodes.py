@@ -19,7 +19,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 
 from ablate.executors.job import Job
 from ablate.recipe.load import dump_recipe, load_recipe
+from ablate.recipe.schema import TrainConfig
 from ablate.train.ranks import RankError, node_ranks, run_ranks
 
 BEAT = 2.0
@@ -71,6 +72,24 @@ def this_node(environment: Mapping[str, str] = os.environ) -> Node:
         raise RankError(f"this command was started {here} times on each node; start it once: {once}")
     launch = "-".join(environment.get(name, "") for name in names)
     return Node(int(number), int(nodes), address, re.sub(r"[^A-Za-z0-9_.-]", "_", launch))
+
+
+def refuse_launch(configs: Sequence[TrainConfig], node: Node) -> None:
+    """Refuse a command that was started on several nodes, where its runs ask for another number of them.
+
+    What a command on one node lacks is said by `ablate.train.ranks.refuse_unable`, of each recipe.
+
+    Raises:
+        RankError: says how to start it.
+    """
+    most = max(config.nodes for config in configs)
+    if node.nodes == 1 or most == node.nodes:
+        return
+    start = f"once on each of {most} nodes" if most > 1 else "once, on one node"
+    raise RankError(
+        f"this command was started on {node.nodes} nodes, and train.nodes is {most}; start it {start}, or "
+        f"set train.nodes={node.nodes}"
+    )
 
 
 def _file(store: Path, node: Node, what: str = "") -> Path:

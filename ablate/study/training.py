@@ -18,7 +18,7 @@ from ablate.model.huggingface import load_backbone, save_checkpoint
 from ablate.model.transformer import Transformer, weights_digest
 from ablate.recipe.arms import arm_train
 from ablate.study.identity import run_identity
-from ablate.study.nodes import announced, this_node
+from ablate.study.nodes import Node, announced, this_node
 from ablate.study.store import StoreError
 from ablate.train.callbacks import Progress
 from ablate.train.device import device_type
@@ -77,7 +77,7 @@ def train_run(
     if ranks_of(config) == 1:
         model, trained = _train(job, materials, plan, folder, report, ALONE)
         return model.backbone, trained
-    node = this_node()
+    node = this_node() if config.nodes > 1 else Node()
     refuse_unable(config, device_type(), torch.cuda.device_count(), node.nodes)
     body = functools.partial(train_rank, job, folder)
     with meeting_point(config) as port, announced(job, node, folder, port) as all_there:

@@ -95,8 +95,9 @@ class Placed(ClusterEnvironment):
 
 def placement(config: TrainConfig, rank: Rank, model: FusedModel) -> dict[str, Any]:
     """What Lightning's Trainer is told of the devices."""
+    # Named for one rank too: else Lightning would ask the environment, and find srun's or torchrun's there.
     if rank.ranks == 1:
-        return {"devices": 1}
+        return {"devices": 1, "plugins": [Placed(rank)]}
     return {
         "devices": rank.devices,
         "num_nodes": rank.nodes,
