@@ -1,6 +1,5 @@
 """`ablate sweep`: mixtures of streams, crossed with settings."""
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Annotated
@@ -75,12 +74,12 @@ def sweep(
         plan = plan_sweep(loaded, places, place.threads, refuse=refuse)
         untuned = []
         if plan.trials:
-            with SweepDisplay(dataclasses.replace(plan, cells=plan.trials)) as display:
+            with SweepDisplay(f"{loaded.name}, tuning", plan.planned_trials, store) as display:
                 untuned = tune_sweep(plan, places, place.slots, display.see, place.executor)
             if untuned:
                 show_failures(untuned)
             plan = plan_sweep(loaded, places, place.threads, trials_over=True, refuse=refuse)
-        with SweepDisplay(plan) as display:
+        with SweepDisplay(loaded.name, plan.planned, store) as display:
             failures = run_sweep(plan, places, place.slots, display.see, place.executor)
     if failures:
         show_failures(failures)

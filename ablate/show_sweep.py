@@ -1,21 +1,27 @@
 """What the command line prints of a sweep."""
 
-from collections import Counter
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from ablate.show import console, count_shown, duration_shown, titled_table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ablate.executors.events import Event
+    from ablate.study.plans import StudyPlan
     from ablate.study.study import Places
     from ablate.sweep.plan import SweepPlan
+
+LOOK_SECONDS = 2.0
+"""Least time between two looks at how the runs of a sweep stand."""
 
 
 def show_points(plan: "SweepPlan") -> None:
@@ -113,22 +119,27 @@ def show_problems(plan: "SweepPlan") -> bool:
 
 
 class SweepDisplay:
-    """A live table of a sweep: a line per setting with its runs by state, and what runs now."""
+    """What `ablate status` shows of the sweep, live, and a line for every run that ends."""
 
-    def __init__(self, plan: "SweepPlan") -> None:
-        self.plan = plan
+    def __init__(self, name: str, studies: "Sequence[StudyPlan]", store: Path) -> None:
+        from ablate.study.index import Index
+        from ablate.study.standing import standing
+
+        self.name, self.studies, self.index = name, studies, Index(store)
+        self.found = standing(studies, self.index)
+        self.looked = time.monotonic()
+        self.pause = LOOK_SECONDS
+        self.total = self.found.total.runs
+        self.ended = sum(self.found.total.states[state] for state in ("finished", "diverged"))
         self.console = console()
-        self.cells = {
-            name: [cell for cell in plan.cells if cell.setting == name]
-            for name in (one.name for one in plan.settings if one.prepared is not None)
-        }
-        self.states = {cell.identity: "finished" if cell.finished else "planned" for cell in plan.cells}
-        self.left: dict[str, float] = {}
-        done = sum(state == "finished" for state in self.states.values())
-        said = f"{done} of {len(self.states)} distinct runs are finished already; " if done else ""
-        self.console.print(f"{plan.sweep.name}: {said}{len(self.states) - done} to train")
+        said = f"{self.ended} of {self.total} distinct runs are finished already; " if self.ended else ""
+        self.console.print(f"{name}: {said}{self.total - self.ended} to train")
         self.live = Live(
-            console=self.console, get_renderable=self.table, refresh_per_second=1, transient=True
+            console=self.console,
+            get_renderable=self.shown,
+            auto_refresh=self.console.is_terminal,
+            refresh_per_second=1,
+            transient=True,
         )
 
     def __enter__(self) -> "SweepDisplay":
@@ -140,47 +151,34 @@ class SweepDisplay:
     ) -> None:
         self.live.stop()
 
-    def table(self) -> Table:
-        """Settings by states."""
-        shown = titled_table(
-            self.plan.sweep.name,
-            "setting",
-            "planned",
-            "running",
-            "finished",
-            "diverged",
-            "failed",
-            "FLOPs done",
-        )
-        for name, cells in self.cells.items():
-            states = Counter(self.states[cell.identity] for cell in cells)
-            done = sum(cell.flops for cell in cells if self.states[cell.identity] in ("finished", "diverged"))
-            share = done / max(1, sum(cell.flops for cell in cells))
-            counts = (
-                str(states[state]) for state in ("planned", "running", "finished", "diverged", "failed")
-            )
-            shown.add_row(name, *counts, f"{share:.0%}")
-        return shown
+    def shown(self) -> "RenderableType":
+        """Settings by states, what runs now, FLOPs done and the time that is left; in a large store it is
+        looked up less often."""
+        from ablate.show_status import status_shown
+        from ablate.study.standing import standing
+
+        began = time.monotonic()
+        if began - self.looked > self.pause:
+            self.index.refresh()
+            self.found = standing(self.studies, self.index)
+            self.looked = time.monotonic()
+            self.pause = max(LOOK_SECONDS, 20 * (self.looked - began))
+        return status_shown(self.name, self.found)
 
     def see(self, event: "Event") -> None:
         """Show one event of the pool."""
-        from ablate.executors.events import Failed, Finished, Lost, Started
+        from ablate.executors.events import Failed, Finished, Lost
 
         job = event.job
-        if isinstance(event, Started):
-            self.states[job.identity] = "running"
-        elif isinstance(event, Finished):
-            self.states[job.identity] = event.record.status
+        run = f"{job.recipe.study} {job.arm} seed {job.seed}"
+        if isinstance(event, Finished):
             took = duration_shown(event.record.spent.wall_seconds)
-            self._say(f"{job.recipe.study} {job.arm} seed {job.seed}: {event.record.status}, {took}")
+            self._ended(f"{run}: {event.record.status}, {took}")
         elif isinstance(event, Lost):
-            self._say(
-                f"{job.recipe.study} {job.arm} seed {job.seed}: {event.how}; it goes on from its checkpoint"
-            )
+            self.console.print(Text(f"{run}: {event.how}; it goes on from its checkpoint"))
         elif isinstance(event, Failed):
-            self.states[job.identity] = "failed"
-            self._say(f"{job.recipe.study} {job.arm} seed {job.seed}: failed")
+            self._ended(f"{run}: failed")
 
-    def _say(self, line: str) -> None:
-        done = sum(state not in ("planned", "running") for state in self.states.values())
-        self.console.print(Text(f"[{done}/{len(self.states)}] {line}"))
+    def _ended(self, line: str) -> None:
+        self.ended += 1
+        self.console.print(Text(f"[{self.ended}/{self.total}] {line}"))

@@ -13,8 +13,17 @@ from ablate.report.load import HEADER_FILE, StudyError
 from ablate.report.sweep_file import Point, Setting, SweepFile
 from ablate.study.estimate import estimate_seconds
 from ablate.study.index import Index
+from ablate.study.plans import StudyPlan
 from ablate.study.study import Places, Prepared, look_up, planned_header
-from ablate.study.tuning import PlannedTrial, TuningPlan, judge_stored, plan_tuning, tuned, tuning_jobs
+from ablate.study.tuning import (
+    PlannedTrial,
+    TuningPlan,
+    judge_stored,
+    plan_tuning,
+    planned_trials,
+    tuned,
+    tuning_jobs,
+)
 from ablate.sweep.design import DesignError
 from ablate.sweep.hopeless import rule_of
 from ablate.sweep.load import SettingRecipe, Sweep, checked
@@ -71,6 +80,16 @@ class SweepPlan:
     cells: list[Cell]
     trials: list[Cell]
     """Trials of the settings that are tuned."""
+
+    @property
+    def planned(self) -> list[StudyPlan]:
+        """The runs of every setting that can be run."""
+        return [one.prepared.planned for one in self.settings if one.prepared is not None]
+
+    @property
+    def planned_trials(self) -> list[StudyPlan]:
+        """The trials of every setting that is tuned."""
+        return [planned_trials(one.tuning) for one in self.settings if one.tuning is not None]
 
     @property
     def distinct(self) -> dict[str, Cell]:

@@ -56,8 +56,7 @@ def run_sweep(
     if rule is not None:
         for setting, prepared in ready:
             refuse_unlocked(prepared.header, _places(places, setting).results)
-    studies = [prepared.planned for _, prepared in ready]
-    with announced(studies, places.store, sweep=(plan.sweep.name, sweep_digest(plan.sweep))):
+    with announced(plan.planned, places.store, sweep=(plan.sweep.name, sweep_digest(plan.sweep))):
         with disk_errors(places.results):
             file = sweep_file(plan)
             _set_aside(file, places.results)

@@ -12,7 +12,7 @@ from ablate.study.dispatch import dispatch
 from ablate.study.plans import announced
 from ablate.study.store import disk_errors
 from ablate.study.study import Places
-from ablate.study.tuning import TuningPlan, conclude, planned_trials
+from ablate.study.tuning import TuningPlan, conclude
 from ablate.sweep.plan import SettingPlan, SweepPlan
 
 
@@ -38,7 +38,7 @@ def tune_sweep(
         for job in setting.trials:
             jobs.setdefault(job.identity, job)
     with (
-        announced([planned_trials(tuning) for _, tuning in tunings], places.store),
+        announced(plan.planned_trials, places.store),
         disk_errors(places.results),
         closing(dispatch(list(jobs.values()), slots, executor)) as events,
     ):
