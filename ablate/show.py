@@ -155,10 +155,15 @@ def show_plans(recipe: "Recipe", plans: list["Plan"], seconds: dict[str, float],
             plan.arm.name, *(count_shown(plan.flops_per_step.get(part, 0)) for part in _parts(plans))
         )
     out.print(parts)
-    total = sum(seconds.values()) * len(recipe.seeds)
+    further = len(recipe.endpoints.baseline_seeds)
+    total = sum(seconds.values()) * len(recipe.seeds) + seconds[recipe.baseline] * further
+    alone = f", and {further} of the baseline alone" if further else ""
+    ranks = recipe.train.devices * recipe.train.nodes
+    shared = f", as if {ranks} devices shared each without loss" if ranks > 1 else ""
     out.print(
-        f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs; about "
-        f"{duration_shown(total / slots)} with {slots} at a time, before scoring. Nothing was trained."
+        f"{len(plans)} arms x {len(recipe.seeds)} seeds = {len(plans) * len(recipe.seeds)} runs{alone}; "
+        f"about {duration_shown(total / slots)} with {slots} at a time{shared}, before scoring. Nothing was "
+        "trained."
     )
     for line in [*_once_lines(plans), *_control_lines(plans)]:
         out.print(line)

@@ -12,6 +12,7 @@ from ablate.model.build import build_model
 from ablate.model.features import attach_zeros
 from ablate.recipe.schema import Recipe
 from ablate.train.device import device_type
+from ablate.train.ranks import ranks_of
 
 TIMED_POSITIONS = 2048
 """Positions of a pass from which one CPU thread's rate no longer grows."""
@@ -23,7 +24,8 @@ def estimate_seconds(materials: Materials, plans: list[Plan]) -> dict[str, float
     One forward and backward pass is timed on random weights, on one thread on CPU as the pool runs it, and
     there on no more rows than a steady rate needs; nothing is updated. Frozen trunks do not run: a run reads
     their features from a cache. Controls take the rate of the arm they mirror, but for `noise` and `blank`,
-    whose media are made and encoded in the step.
+    whose media are made and encoded in the step. Devices that train a run together are taken to share it
+    without loss.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if device_type() == "cpu" else threads)
@@ -36,7 +38,8 @@ def estimate_seconds(materials: Materials, plans: list[Plan]) -> dict[str, float
             name = _timed_as(plan)
             if name not in rates:
                 rates[name] = _flops_per_second(materials, plan)
-        return {plan.arm.name: plan.ledger.flops_executed / rates[_timed_as(plan)] for plan in plans}
+        ranks = ranks_of(materials.recipe.train)
+        return {plan.arm.name: plan.ledger.flops_executed / rates[_timed_as(plan)] / ranks for plan in plans}
     finally:
         torch.set_num_threads(threads)
 

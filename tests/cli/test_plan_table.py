@@ -51,3 +51,13 @@ def test_what_is_charged_once_is_said_beside_the_cost_of_a_step(
     assert "FLOPs charged once, beside the steps:" in shown
     assert said in shown
     assert "text " not in shown.split("FLOPs charged once")[1].split(".")[0]
+
+
+def test_the_time_of_a_study_counts_further_runs_of_the_baseline_and_says_what_devices_are_taken_to_share(
+    prepared: Callable[..., Materials], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = " ".join(printed(prepared("arms.image.controls=[]", "seeds=[0,1,2]"), capsys).split())
+    assert "2 arms x 3 seeds = 6 runs; about 6 s with 1 at a time, before" in plain
+    more = ["endpoints.covariate=score", "endpoints.baseline_seeds=[7, 8, 9]", "train.devices=2"]
+    said = " ".join(printed(prepared("arms.image.controls=[]", "seeds=[0,1,2]", *more), capsys).split())
+    assert "6 runs, and 3 of the baseline alone; about 9 s with 1 at a time, as if 2 devices" in said

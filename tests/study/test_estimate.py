@@ -97,3 +97,14 @@ def test_a_run_builds_its_encoders_once_for_the_plan_and_once_for_the_model(
     monkeypatch.setattr(ablate.model.build, "build_encoder", build)
     assert execute(job).status == "finished"
     assert built == ["patches", "patches"]
+
+
+def test_two_devices_take_half_the_time_of_one(
+    prepared: Callable[..., Materials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.study.estimate._flops_per_second", lambda materials, plan: 1e9)
+    one, two = (
+        estimate_seconds(materials, plan_study(materials))
+        for materials in (prepared(), prepared("train.devices=2"))
+    )
+    assert one == {arm: 2 * seconds for arm, seconds in two.items()}
