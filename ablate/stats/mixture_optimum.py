@@ -34,6 +34,8 @@ DIRECTIONS = 256
 """Drawn for the region. Its level is off by less than 0.005."""
 DRAWS = 1_000
 """Of the coefficients."""
+SAME_SHARES = 0.005
+"""Shares nearer than this are printed as the same."""
 CHUNK = 1 << 22
 """Most projections that are held at once (32 MiB)."""
 
@@ -99,7 +101,7 @@ def find_optimum(
     elif moves.any() and bool((high[moves] < 0).all()):
         status, said = "baseline", _baseline(components, baseline, float(high[moves].max()))
     else:
-        status, said = "unknown", _unknown(components, region.grid[may_be_best], holds, largest)
+        status, said = "unknown", _unknown(components, region.grid[may_be_best], baseline, holds, largest)
     if margin is not None and status != "withheld" and largest[1] < margin:
         said += f"; no mixture of the region is better by the margin of {margin:g} or more"
     return _optimum(
@@ -224,16 +226,21 @@ def _some_mixture(
     )
 
 
-def _unknown(components: Sequence[str], region: Array, holds: bool, largest: Interval) -> str:
+def _unknown(
+    components: Sequence[str], region: Array, baseline: Sequence[float], holds: bool, largest: Interval
+) -> str:
+    beyond = f"no mixture gains more than {largest[1]:+.3g} (95%, simultaneous over all mixtures)"
+    if holds and np.abs(region - np.asarray(baseline)).max(initial=0.0) < SAME_SHARES:
+        return (
+            f"{_only(components, baseline)} is the one mixture that may be the optimum (95% confidence "
+            f"region), though not every other is seen to be worse at once; {beyond}"
+        )
     spans = ", ".join(
         f"{name} {low:.2f} to {high:.2f}"
         for name, low, high in zip(components, region.min(axis=0), region.max(axis=0), strict=True)
     )
     included = "the baseline included" if holds else "the baseline not included"
-    return (
-        f"cannot be told: the optimum may lie anywhere in {spans}, {included}; no mixture gains more than "
-        f"{largest[1]:+.3g} (95%, simultaneous over all mixtures)"
-    )
+    return f"cannot be told: the optimum may lie anywhere in {spans}, {included}; {beyond}"
 
 
 def _withheld(components: Sequence[str], doubts: str, points: Sequence[PointGain]) -> str:

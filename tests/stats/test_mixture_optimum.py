@@ -98,6 +98,22 @@ def test_where_nothing_is_known_the_optimum_may_lie_anywhere_and_the_margin_is_r
     assert 0.0 <= found.optimum.baseline_draws <= 1.0
 
 
+def test_where_the_baseline_alone_may_be_best_that_is_said_and_not_that_the_optimum_may_lie_anywhere():
+    """Held-out prose of results/image_share_planted: bits per byte of four shares of pictures."""
+    shares = np.array([[1 - share, share] for share in (0.0, 0.25, 0.5, 0.75)])
+    bits = [
+        [0.5282, 0.5255, 0.5301],
+        [0.5362, 0.5406, 0.5401],
+        [0.5538, 0.5533, 0.5556],
+        [0.6236, 0.6111, 0.6195],
+    ]
+    found = fit_surface(("text", "pictures"), shares, np.array(bits), 0, higher_is_better=False).optimum
+    assert found is not None
+    assert found.status == "unknown"
+    assert found.statement.startswith("text alone is the one mixture that may be the optimum")
+    assert "anywhere" not in found.statement
+
+
 def test_held_out_mixtures_never_move_the_fit_and_are_checked_against_it():
     points = np.vstack([LATTICE, [[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6], [0.4, 0.5, 0.1]]])
     held = np.arange(len(points)) >= len(LATTICE)
