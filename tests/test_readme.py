@@ -253,6 +253,15 @@ def test_the_table_on_the_first_screen_is_the_committed_one() -> None:
     assert shown("demo")[: len(table)] == table
 
 
+def test_the_verdict_of_the_sweep_is_the_committed_one() -> None:
+    from ablate.report.sweep import sweep_numbers
+    from ablate.report.sweep_analysis import read_results
+    from ablate.report.sweep_page import compose_sweep
+
+    document = compose_sweep(sweep_numbers(read_results(ROOT / "results" / "image_share_planted")))
+    assert " ".join(" ".join(shown("sweep")).split()) == document.verdict[0]
+
+
 def test_the_encoder_of_the_readme_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Callable[..., Materials]
 ) -> None:

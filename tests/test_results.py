@@ -12,6 +12,8 @@ from ablate.report.analysis import read_study
 from ablate.report.calibration import outdated
 from ablate.report.check import check
 from ablate.report.load import load_records, read_header
+from ablate.report.sweep_analysis import read_results
+from ablate.report.sweep_fits import sweep_fits
 from ablate.stats.binomial import chance_interval
 from ablate.stats.calibration import calibrate_aa
 
@@ -19,6 +21,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 RECIPES = RESULTS.parent / "recipes"
 HEADERS = sorted(path.relative_to(RESULTS) for path in RESULTS.glob("**/study.json"))
 STUDIES = [RESULTS / path.parent for path in HEADERS if "fresh" not in path.parts]
+SWEEPS = sorted(path.parent for path in RESULTS.glob("**/sweep.json") if "fresh" not in path.parts)
+ALONE = [path for path in STUDIES if path.parent not in SWEEPS]
 PLANTED = [path for path in STUDIES if path.name.startswith("quickstart")]
 ALL = RESULTS / "planted_all"
 MODALITIES = ("image", "audio", "video", "sensor")
@@ -115,14 +119,58 @@ def answered(modality: str) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+@pytest.mark.parametrize("study", ALONE, ids=lambda path: path.name)
 def test_committed_reports_are_what_their_records_give(study: Path) -> None:
     """Tables, figures and page: `ablate report --check`, study by study."""
     assert check([study]) == []
+    every_arm_is_judged(study)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.name)
+def test_committed_sweeps_are_what_the_records_of_their_settings_give(sweep: Path) -> None:
+    assert check([sweep]) == []
+    result = read_results(sweep)
+    assert [one.problem or one.missing for one in result.settings if one.problem or one.missing] == []
+    for setting in result.sweep.settings:
+        every_arm_is_judged(sweep / setting.folder)
+
+
+def every_arm_is_judged(study: Path) -> None:
     header, contrasts = read_header(study), read_study(study).contrasts
     others = set(header.arms) - {header.baseline} - set(header.ladder)
     assert {one.arm for one in contrasts if one.reference == header.baseline} == others
     assert not [lost.reason for one in contrasts for lost in one.excluded]
+
+
+def test_every_share_of_pictures_teaches_what_only_they_show_and_none_does_shuffled() -> None:
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for record in records(RESULTS / "image_share_planted" / "all"):
+        teaches = record.control is None and record.arm != "text"
+        scores[teaches].append(record.scores["planted/accuracy"].value)
+    assert min(scores[True]) >= 0.7
+    low, high = chance_interval(256, 1 / 8, len(scores[False]))
+    assert all(low <= value <= high for value in scores[False])
+
+
+def test_a_mixture_that_the_surface_did_not_see_lies_where_it_predicts() -> None:
+    result = read_results(RESULTS / "image_share_planted")
+    held = [fit.surface.held_out for fit in sweep_fits(result) if fit.surface is not None]
+    assert held
+    assert all(one is not None and one.inside == one.of == 1 for one in held)
+
+
+def test_pictures_teach_at_both_sizes_once_there_is_compute_enough() -> None:
+    result = read_results(RESULTS / "ladder_planted")
+    found = {
+        one.name: (contrast.estimate.mean_gain, contrast.printed_verdict)
+        for one in result.settings
+        if (contrast := one.contrast("image", "planted/accuracy")) is not None
+        if contrast.estimate is not None
+    }
+    assert {found[name][1] for name in ("w64.s1200", "w128.s1200")} == {"helps (grounding: helps)"}
+    assert {found[name][1] for name in ("w64.s300", "w128.s300")} == {"inconclusive"}
+    for size in ("w64", "w128"):
+        assert found[f"{size}.s300"][0] < found[f"{size}.s600"][0] < found[f"{size}.s1200"][0]
 
 
 @pytest.mark.slow
