@@ -14,6 +14,7 @@ from ablate.report.check import check
 from ablate.report.load import load_records, read_header
 from ablate.report.sweep_analysis import read_results
 from ablate.report.sweep_fits import sweep_fits
+from ablate.report.tuning import read_tuning
 from ablate.stats.binomial import chance_interval
 from ablate.stats.calibration import calibrate_aa
 
@@ -171,6 +172,29 @@ def test_pictures_teach_at_both_sizes_once_there_is_compute_enough() -> None:
     assert {found[name][1] for name in ("w64.s300", "w128.s300")} == {"inconclusive"}
     for size in ("w64", "w128"):
         assert found[f"{size}.s300"][0] < found[f"{size}.s600"][0] < found[f"{size}.s1200"][0]
+
+
+def test_text_that_runs_out_is_made_up_for_by_other_text_and_not_by_pictures_once_all_are_tuned() -> None:
+    result = read_results(RESULTS / "data_wall_planted")
+    prose, facts = "prose/bits_per_byte", "planted/accuracy"
+    scarce, ample = (next(one for one in result.settings if one.name == name) for name in ("u20k", "u80k"))
+    gained = {}
+    for setting in (scarce, ample):
+        gained[setting.name] = setting.contrast("more_text", prose)
+        assert setting.contrast("image", facts).printed_verdict == "helps (grounding: helps)"
+        assert setting.contrast("image", prose).printed_verdict.partition(" ")[0] != "helps"
+    assert gained["u20k"].printed_verdict == "helps"
+    assert gained["u20k"].estimate.mean_gain > 5 * gained["u80k"].estimate.mean_gain
+
+
+def test_untuned_pictures_would_have_seemed_to_help_where_text_runs_out() -> None:
+    tuning = read_tuning(RESULTS / "data_wall_planted" / "u20k")
+    shipped = load_recipe(RECIPES / "quickstart.yaml").train.weight_decay
+    (point,) = [at for at, one in enumerate(tuning.design.points) if one["weight_decay"] == shipped]
+    bits = {one.arm: one.score for one in tuning.trials if one.point == point}
+    assert bits["text"] - bits["image"] > 0.05
+    picks = {arm: one["weight_decay"] for arm, one in tuning.settings().items()}
+    assert picks["text"] > picks["image"] > picks["more_text"]
 
 
 @pytest.mark.slow
