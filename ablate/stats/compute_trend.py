@@ -152,7 +152,8 @@ def fit_trend(
     )
     slope = Slope("gain per doubling of FLOPs", tuple(map(float, slopes)), _estimate(slopes))
     curvature = _estimate(_bends(centred, weights, cells))
-    said = _statement(rungs, slope.estimate, curvature, incomplete, unit)
+    missed = _missed(cells - levels - np.outer(centred, slopes))
+    said = _statement(rungs, slope.estimate, curvature, missed, incomplete, unit)
     return ComputeTrend(
         rungs, seeds, incomplete, slope, curvature, "", said, tuple(float(one) for one in levels)
     )
@@ -311,10 +312,21 @@ def _told(found: PairedEstimate) -> str:
     return f"{found.mean_gain:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
+def _missed(residuals: Array) -> int:
+    """Rungs that the line does not pass through: t tests of the residuals of seeds, Bonferroni over rungs.
+
+    Args:
+        residuals: float64[rungs, seeds]: gain less the seed's own line.
+    """
+    tests = [_estimate(row).p_difference for row in residuals]
+    return sum(p is not None and p * len(residuals) < ALPHA for p in tests)
+
+
 def _statement(
     rungs: Sequence[Rung],
     slope: PairedEstimate,
     curvature: PairedEstimate,
+    missed: int,
     incomplete: Sequence[int],
     unit: str,
 ) -> str:
@@ -339,6 +351,8 @@ def _statement(
     bend = curvature.interval95
     if bend is not None and not bend[0] <= 0.0 <= bend[1]:
         said += "; it is not linear in log(FLOPs), and this is an average over the range"
+    elif missed:
+        said += f"; the line misses {missed} of {len(rungs)} rungs, and is an average over the range"
     if incomplete:
         said += f"; {len(incomplete)} of the seeds did not run every rung and count in no line"
     return said

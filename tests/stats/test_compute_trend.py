@@ -31,7 +31,7 @@ def test_the_slope_is_the_mean_of_the_slopes_of_seeds():
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_intervals_of_slope_and_line_hold_the_truth_as_often_as_they_say(seeds):
     rng = np.random.default_rng(seeds)
-    studies, slope, line, false = 150, 0, 0, 0
+    studies, slope, line, false, missed = 150, 0, 0, 0, 0
     for _ in range(studies):
         gains = ladder(rng, seeds)
         found = fit_trend(FLOPS, gains)
@@ -40,8 +40,10 @@ def test_intervals_of_slope_and_line_hold_the_truth_as_often_as_they_say(seeds):
         bottom, top = found.rungs[1].fitted_interval
         line += bottom <= 0.05 - 0.02 <= top
         false += found.curvature.p_difference < 0.05
+        missed += "misses" in found.statement
     for count in (slope, line, studies - false):
         assert binom.ppf(0.002, studies, 0.95) <= count <= binom.ppf(0.998, studies, 0.95)
+    assert missed <= binom.ppf(0.998, studies, 0.05)
 
 
 def test_steadier_rungs_weigh_more_and_narrow_the_slope():
@@ -57,6 +59,14 @@ def test_no_trend_is_told_where_there_is_none():
     found = fit_trend(FLOPS, ladder(np.random.default_rng(3), slope=0.0, noise=0.01), unit="bits")
     assert "no trend can be told" in found.statement
     assert " bits" in found.statement
+
+
+def test_a_line_that_misses_what_was_measured_is_called_an_average():
+    """A step without a bend: as many rungs above the line as below it."""
+    step = np.array([0.0, 0.5, 0.1, 0.6])[:, None] + 0.001 * np.random.default_rng(0).standard_normal((4, 4))
+    said = fit_trend(FLOPS, step).statement
+    assert "the line misses 4 of 4 rungs, and is an average over the range" in said
+    assert "not linear" not in said
 
 
 def test_a_bend_is_said():
