@@ -44,6 +44,15 @@ def test_a_table_of_real_data_at_cpu_size_says_that_it_is_no_evidence(media: str
     assert "not evidence about" in (RESULTS / f"text_vs_{media}_cpu" / "table.md").read_text(encoding="utf-8")
 
 
+def test_on_real_text_a_gain_without_grounding_is_not_one_of_photographs() -> None:
+    """Captions are new text too: the shuffled placebo gains as much."""
+    assert "not evidence about" in (RESULTS / "data_wall_sweep_cpu" / "table.md").read_text(encoding="utf-8")
+    result = read_results(RESULTS / "data_wall_sweep_cpu")
+    (scarce,) = [one for one in result.settings if one.name == "u12k"]
+    verdict = scarce.contrast("image", "heldout/bits_per_byte").printed_verdict
+    assert verdict == "helps (grounding: inconclusive)"
+
+
 def test_the_quickstart_has_half_its_budget_to_spare() -> None:
     """Ten seeds pass with two thirds of the steps that the recipe gives, and otherwise the same recipe."""
     shipped, spare = (
