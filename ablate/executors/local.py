@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from ablate.executors.attempt import attempt
 from ablate.executors.environment import import_path, thread_variables
@@ -61,8 +61,10 @@ class LocalExecutor:
         """Fork a process for ``job``."""
         used = Counter(device for one in self._running.values() for device in one.devices)
         devices = sorted(self.devices, key=lambda each: used[each])[: job.recipe.train.devices]
-        connection, process = _start(self.work, job, ",".join(devices))
-        self._running[connection] = _Running(job, process, devices)
+        resource_tracker.ensure_running()  # which would unblock the signal if it were started later
+        with _interrupts_held_back():
+            connection, process = _start(self.work, job, ",".join(devices))
+            self._running[connection] = _Running(job, process, devices)
         return Started(job, process.pid or 0)
 
     def wait(self, timeout: float | None) -> list[Event]:
@@ -112,24 +114,33 @@ def _start(work: Work, job: Job, devices: str) -> tuple[Connection, BaseProcess]
         target=_run, args=(work, job, sender, devices), name=f"{job.arm}-seed{job.seed}"
     )
     with _environment(job.threads), _without_main():
-        _start_server()
+        forkserver.ensure_running()
         process.start()
     sender.close()
     return receiver, process
 
 
-def _start_server() -> None:
-    """Start the server that runs are forked from, unless it runs.
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Have a Ctrl-C wait until the end of the block.
 
-    A terminal sends Ctrl-C to every process. The server and its runs are born with it blocked and leave
-    it to the driver, where it is only held back for the moment of the birth, not lost.
+    A terminal sends it to every process. The server and its runs are born with it blocked and leave it to the
+    driver, to which it comes when the run that is being started is whole and known, so that it can be ended.
     """
-    resource_tracker.ensure_running()  # which would unblock the signal if it were started later
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is not threading.main_thread():
+        yield  # to which no Ctrl-C comes
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    # Other threads of the driver may be given the signal, whatever this one blocks.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        if caught and callable(handler):
+            handler(*caught[0])
 
 
 @contextmanager
