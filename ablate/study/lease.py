@@ -247,6 +247,10 @@ class Lease:
                     raise LeasedError(self.folder, _held(sign, now))
             after = (last[0], last[1].token) if last else None
             if self._take(last[0] + 1 if last else 1, after):
+                # Its holder may wake: what it would follow on is gone, though numbers after it become free.
+                for number in _numbers(self.folder):
+                    if number < self._number:
+                        _path(self.folder, number).unlink(missing_ok=True)
                 return
 
     def _stands(self) -> bool:
