@@ -34,6 +34,9 @@ def without_later_keys(content: dict[str, Any]) -> None:
     for stream in content["streams"].values():
         if not stream["max_tokens"]:
             del stream["max_tokens"]
+    for task in content["tasks"].values():
+        if task.get("kind") == "bits_per_byte" and task.get("part") == "1/1":
+            del task["part"]
     if content["tune"] == asdict(TuneConfig()):
         del content["tune"]
     # What tuning picked is found, not stated: a tuned recipe is the one that was written.

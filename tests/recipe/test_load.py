@@ -100,6 +100,7 @@ def test_a_recipe_becomes_plain_typed_values_with_every_default_written_out(reci
         "kind": "bits_per_byte",
         "paths": ["${data_root}/heldout/*.jsonl"],
         "text_field": "text",
+        "part": "1/1",
         "max_documents": 0,
         "max_bytes": 0,
         "words": {},
