@@ -41,9 +41,10 @@ def write_listing(overlaps: "Overlaps", path: Path) -> int:
     """Write one CSV row per run of shared words, whole or not at all; how many."""
     from ablate.data.overlap_summary import COLUMNS
     from ablate.report.tables import Table
-    from ablate.report.text import csv_text, write_atomically
+    from ablate.report.text import csv_text
+    from ablate.whole_file import write_whole
 
     table = Table(list(COLUMNS), [list(row) for row in overlaps.rows()])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, csv_text(table))
+    write_whole(path, csv_text(table))
     return len(table.rows)

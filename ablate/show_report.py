@@ -146,11 +146,11 @@ def show_check(folders: Sequence[Path]) -> bool:
 def show_comparison(folders: Sequence[Path], out_file: Path | None) -> None:
     """Studies side by side, as Markdown: on the terminal, or in a file."""
     from ablate.report.compare import compare
-    from ablate.report.text import write_atomically
+    from ablate.whole_file import write_whole
 
     text = compare(folders).markdown
     if out_file is None:
         print(text, end="")
         return
-    write_atomically(out_file, text)
+    write_whole(out_file, text)
     console().print(Text(f"Written: {out_file}"), soft_wrap=True)

@@ -12,7 +12,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "record": {"budget.ledger", "whole_file"},
     "recipe": {"tasks"},
     "data": {"seeding", "recipe"},
-    "shards": {"data"},
+    "shards": {"data", "whole_file"},
     "tasks": {"record", "data"},
     "materials": {"seeding", "recipe", "data", "tasks"},
     "model": {"seeding", "recipe", "data"},
@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"record", "recipe", "data", "model"},
     "stats": {"record"},
     "report": {"record", "budget.ledger", "stats", "whole_file"},
-    "executors": {"record", "recipe", "train"},
+    "executors": {"record", "recipe", "train", "whole_file"},
     "study": {
         *("record", "recipe", "data", "tasks", "materials", "model"),
         *("budget", "budget.ledger", "train", "executors", "report", "whole_file"),

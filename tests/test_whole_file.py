@@ -8,6 +8,14 @@ import pytest
 from ablate.whole_file import write_whole
 
 
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "table.md"
+    path.write_text("old")
+    write_whole(path, "planted\u202faccuracy\n")
+    assert path.read_bytes() == "planted\u202faccuracy\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_writers_of_one_file_at_one_moment_each_write_it_whole(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     contents = [letter * 50_000 for letter in "abcdefgh"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.recipe.schema import Recipe
+from ablate.whole_file import write_whole
 
 MEMORY_SHARE = 0.9
 """Share of a device's memory that runs may fill together."""
@@ -76,10 +77,8 @@ def write_placement(cache: Path, key: dict[str, Any], measured: Sequence[Shared]
     """Keep a measurement; the file that holds it."""
     path = _path(cache, key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     found = {"holds_for": key, "measured": [asdict(one) for one in measured]}
-    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(found, indent=1) + "\n")
     return path
 
 

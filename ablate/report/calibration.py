@@ -21,7 +21,7 @@ from ablate.report.calibration_tables import (
     simulation_rows,
 )
 from ablate.report.load import StudyError, load_records, read_header
-from ablate.report.text import csv_text, write_atomically
+from ablate.report.text import csv_text
 from ablate.stats.calibration import PlantedPower, calibrate_aa, planted_power, whole_aa
 from ablate.stats.contrasts import Contrast
 from ablate.stats.coverage import COVERAGE_FILE, COVERAGE_FORMAT
@@ -36,6 +36,7 @@ from ablate.stats.simulation import (
     simulate,
     simulate_family,
 )
+from ablate.whole_file import write_whole
 
 AA_SIZES = (5, 2, 3, 10, 20)
 """Seeds in a disjoint A/A study; the first is the one the page is about."""
@@ -96,7 +97,7 @@ def calibrate(
     }
     rendered.files[SETTINGS_FILE] = json.dumps(settings, indent=1) + "\n"
     for name, text in rendered.files.items():
-        write_atomically(out / name, text)
+        write_whole(out / name, text)
     return rendered
 
 
@@ -222,7 +223,7 @@ def main(arguments: Sequence[str]) -> None:
     """Write the package's measured coverage: that of the page in the folder given, or by simulation alone."""
     simulation = recalibrate(Path(arguments[0])).simulation if arguments else run_simulation()
     with resources.as_file(resources.files("ablate.stats").joinpath(COVERAGE_FILE)) as path:
-        write_atomically(path, coverage_json(simulation))
+        write_whole(path, coverage_json(simulation))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from ablate.report.price_tables import (
     record_table,
     settings_sentence,
 )
-from ablate.report.text import csv_text, markdown_table, markdown_text, write_atomically
+from ablate.report.text import csv_text, markdown_table, markdown_text
+from ablate.whole_file import write_whole
 
 
 def render_price(folder: Path) -> dict[str, str]:
@@ -47,7 +48,7 @@ def write_price(folder: Path) -> list[Path]:
     """
     files = render_price(folder)
     for name, text in files.items():
-        write_atomically(folder / name, text)
+        write_whole(folder / name, text)
     return [folder / name for name in files]
 
 

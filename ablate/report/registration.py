@@ -15,6 +15,7 @@ from typing import Any
 from ablate.record import RunRecord
 from ablate.report.load import StudyError, StudyHeader
 from ablate.report.recipe_text import STATED_BLOCKS, leaves
+from ablate.whole_file import write_whole
 
 LOCK_FILE = "plan.lock.json"
 LOOKS_FILE = "looks.jsonl"
@@ -123,10 +124,8 @@ def lock_plan(plan: StudyHeader, folder: Path, *, now: str, commit: str) -> bool
         "plan": dataclasses.asdict(plan),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     text = json.dumps({**content, "digest": _digest(content)}, indent=1, sort_keys=True)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text + "\n")
     return True
 
 

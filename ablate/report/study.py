@@ -36,10 +36,11 @@ from ablate.report.tables import (
     score_of,
     score_rows,
 )
-from ablate.report.text import csv_text, write_atomically
+from ablate.report.text import csv_text
 from ablate.report.waterfall import primary_only, waterfall_figure
 from ablate.stats.contrasts import Contrast
 from ablate.stats.samples import index_runs
+from ablate.whole_file import write_whole
 
 SUMMARY_COLUMNS = ("arm", "scores", "gain vs baseline", "gain vs controls", "verdict")
 """What the cells of `summary_rows` are."""
@@ -100,7 +101,7 @@ def render_study(folder: Path) -> RenderedStudy:
     for name in OPTIONAL - rendered.files.keys():
         (folder / name).unlink(missing_ok=True)
     for name, content in rendered.files.items():
-        write_atomically(folder / name, content)
+        write_whole(folder / name, content)
     return rendered
 
 

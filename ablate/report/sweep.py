@@ -19,7 +19,8 @@ from ablate.report.sweep_tables import coefficient_rows, held_out_rows, missing_
 from ablate.report.sweep_trend_figure import trend_figure
 from ablate.report.sweep_trends import slope_rows, sweep_trends, trend_rows
 from ablate.report.tables import Table
-from ablate.report.text import csv_text, write_atomically
+from ablate.report.text import csv_text
+from ablate.whole_file import write_whole
 
 FIGURES = ("surface", "trend")
 """How the names of a sweep's figures begin."""
@@ -61,7 +62,7 @@ def render_sweep(folder: Path) -> RenderedSweep:
         if path.name not in rendered.files and _is_own(path):
             path.unlink()
     for name, content in rendered.files.items():
-        write_atomically(folder / name, content)
+        write_whole(folder / name, content)
     return rendered
 
 

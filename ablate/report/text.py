@@ -4,10 +4,8 @@ import csv
 import io
 import math
 import re
-from pathlib import Path
 
 from ablate.report.tables import ABSENT, Cell, Table
-from ablate.whole_file import write_whole
 
 
 def markdown_text(text: str) -> str:
@@ -56,8 +54,3 @@ def csv_cell(cell: Cell) -> str:
     if not isinstance(cell, str):
         return repr(cell)
     return f"'{cell}" if re.match(r"\s*[=+\-@\t\r\n]", cell) else cell
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content``, text as UTF-8, to ``path``: a reader sees the old file or the new one, whole."""
-    write_whole(path, content)

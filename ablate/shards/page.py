@@ -19,6 +19,7 @@ from ablate.shards.inspect import chosen_samples
 from ablate.shards.plot import channel_plot
 from ablate.shards.properties import Properties, examine, kind_of, mime_type, read_series
 from ablate.shards.sample import SampleText, read_sample_text
+from ablate.whole_file import write_whole
 
 MAX_MEDIA_BYTES = 32 << 20
 """Bytes of media that one page holds, before they grow by a third as base64."""
@@ -100,13 +101,8 @@ def write_page(
         f"<h1>{shown(sources)}{more}</h1>\n"
         f'<p class="note">{head}{said}</p>\n<main>\n{"".join(articles)}</main>\n</body>\n</html>\n'
     )
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(document, encoding="utf-8")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, document)
     return page
 
 

@@ -29,6 +29,7 @@ from ablate.executors.job import Job
 from ablate.recipe.load import dump_recipe, load_recipe
 from ablate.recipe.schema import TrainConfig
 from ablate.train.ranks import RankError, node_ranks, run_ranks
+from ablate.whole_file import write_whole
 
 BEAT = 2.0
 """Seconds between signs of life."""
@@ -98,9 +99,7 @@ def _file(store: Path, node: Node, what: str = "") -> Path:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(content))
 
 
 def _read(path: Path) -> dict[str, Any]:

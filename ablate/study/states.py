@@ -17,6 +17,7 @@ from ablate.study.index import append_entries, entry_of
 from ablate.study.lease import held, was_left
 from ablate.study.liveness import this_process
 from ablate.study.store import Store
+from ablate.whole_file import write_whole
 
 RunState = Literal["planned", "running", "interrupted", "finished", "failed", "diverged"]
 
@@ -84,14 +85,10 @@ def write_failure(folder: Path, error: str) -> None:
     before = read_failure(folder)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     failure = Failure(error[-_LONGEST:], now, this_process().host, before.attempts + 1 if before else 1)
-    partial = folder / f".{FAILURE_FILE}.{os.getpid()}.partial"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         raw = {"failure_format": FAILURE_FORMAT, **asdict(failure)}
-        partial.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / FAILURE_FILE)
-    with contextlib.suppress(OSError):
-        partial.unlink(missing_ok=True)
+        write_whole(folder / FAILURE_FILE, json.dumps(raw, indent=1) + "\n")
 
 
 def read_failure(folder: Path) -> Failure | None:

@@ -25,6 +25,7 @@ from ablate.train.averaging import WeightAverage, weight_average
 from ablate.train.callbacks import Averaging
 from ablate.train.device import device_type
 from ablate.train.fit import fit
+from ablate.whole_file import write_whole
 
 SCHEDULES: dict[str, dict[str, Any]] = {
     "decay to 0": {"schedule": "cosine", "final_learning_rate": 0.0},
@@ -126,9 +127,7 @@ def _open(recipe: Recipe, out: Path, schedules: Sequence[str], aa: str) -> None:
     path = out / SETTINGS_FILE
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise PriceError(f"{path}: another measurement lies here; name another folder or delete it")
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text)
 
 
 def _trajectory(materials: Materials, plan: Plan, seed: int, schedule: str) -> Trajectory:

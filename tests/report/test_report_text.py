@@ -4,13 +4,13 @@ import csv
 import io
 
 import pytest
-from fabricated import ACCURACY, PLANTED, header, runs
+from fabricated import PLANTED, header, runs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.report.sentences import verdict_sentences
 from ablate.report.tables import Table, number, p_text
-from ablate.report.text import csv_text, markdown_table, markdown_text, write_atomically
+from ablate.report.text import csv_text, markdown_table, markdown_text
 from ablate.stats.contrasts import contrasts
 
 
@@ -113,11 +113,3 @@ def test_a_primary_endpoint_that_nobody_scored_is_said():
     (said,) = sentence({"text": [0.1, 0.2], "other": [0.1, 0.3]}, primary="planted/acuracy", margins={})
     assert "no complete pair" in said
     assert "other has no score" in said
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    path = tmp_path / "table.md"
-    path.write_text("old")
-    write_atomically(path, f"new {ACCURACY}\n")
-    assert path.read_bytes() == b"new planted/accuracy\n"
-    assert [item.name for item in tmp_path.iterdir()] == ["table.md"]
