@@ -72,17 +72,17 @@ def sweep(
         open_executor(executor, slots, threads, ray_address, recipes, cache) as place,
     ):
         plan = plan_sweep(loaded, places, place.threads, refuse=refuse)
-        untuned = []
+        failed_trials = []
         if plan.trials:
-            with SweepDisplay(f"{loaded.name}, tuning", plan.planned_trials, store) as display:
-                untuned = tune_sweep(plan, places, place.slots, display.see, place.executor)
-            if untuned:
-                show_failures(untuned)
+            with SweepDisplay(loaded.name, plan.planned_trials, store, "tuning") as display:
+                failed_trials = tune_sweep(plan, places, place.slots, display.see, place.executor)
+            if failed_trials:
+                show_failures(failed_trials)
             plan = plan_sweep(loaded, places, place.threads, trials_over=True, refuse=refuse)
         with SweepDisplay(loaded.name, plan.planned, store) as display:
             failures = run_sweep(plan, places, place.slots, display.see, place.executor)
     if failures:
         show_failures(failures)
     show_sweep_report(places.results)
-    if show_problems(plan) or failures or untuned:
+    if show_problems(plan) or failures or failed_trials:
         raise typer.Exit(1)

@@ -23,7 +23,7 @@ def tuned_recipe(recipe: "Recipe", places: "Places", place: "Place") -> "Recipe"
     from ablate.materials import prepare, refuse_undecodable
     from ablate.show import StudyDisplay, show_failures
     from ablate.show_tuning import show_tuning
-    from ablate.study.tuning import conclude, plan_tuning, run_tuning, tuned, tuning_jobs
+    from ablate.study.tuning import conclude, plan_tuning, run_trials, tuned, tuning_jobs
 
     if not recipe.tune.grid:
         return recipe
@@ -33,7 +33,7 @@ def tuned_recipe(recipe: "Recipe", places: "Places", place: "Place") -> "Recipe"
     jobs = tuning_jobs(plan, places, place.threads)
     done = len({trial.identity for trial in plan.trials}) - len(jobs)
     with StudyDisplay(f"{recipe.study}, tuning", done, len(jobs)) as display:
-        failures = run_tuning(plan, jobs, places, place.slots, display.see, place.executor)
+        failures = run_trials([plan], jobs, places, place.slots, display.see, place.executor)
     tuning = conclude(plan, places)
     show_tuning(tuning)
     if failures:

@@ -121,7 +121,7 @@ def show_problems(plan: "SweepPlan") -> bool:
 class SweepDisplay:
     """What `ablate status` shows of the sweep, live, and a line for every run that ends."""
 
-    def __init__(self, name: str, studies: "Sequence[StudyPlan]", store: Path) -> None:
+    def __init__(self, name: str, studies: "Sequence[StudyPlan]", store: Path, stage: str = "") -> None:
         from ablate.study.index import Index
         from ablate.study.standing import standing
 
@@ -133,7 +133,7 @@ class SweepDisplay:
         self.ended = sum(self.found.total.states[state] for state in ("finished", "diverged"))
         self.console = console()
         said = f"{self.ended} of {self.total} distinct runs are finished already; " if self.ended else ""
-        self.console.print(f"{name}: {said}{self.total - self.ended} to train")
+        self.console.print(f"{name}{stage and f', {stage}'}: {said}{self.total - self.ended} to train")
         self.live = Live(
             console=self.console,
             get_renderable=self.shown,

@@ -1,11 +1,11 @@
 """Runs of studies given to an executor, with what the store says of runs that others are training."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.executors.events import Event
+from ablate.executors.events import Event, Failed, Finished
 from ablate.executors.job import BusyError, Job, Report
 from ablate.executors.local import LocalExecutor
 from ablate.executors.placement import cores, device_memory, most_ranks, runs_here, runs_per_device
@@ -114,15 +114,29 @@ def _runs_at_a_time(slots: int, recipes: Sequence[Recipe], cache: Path, threads:
 
 
 def dispatch(
-    jobs: Sequence[Job], slots: int, executor: Executor | None = None
-) -> Generator[Event, None, None]:
-    """Train ``jobs`` and say what happens; see `ablate.executors.schedule.run_jobs`.
+    jobs: Sequence[Job],
+    slots: int,
+    see: Callable[[Event], None],
+    executor: Executor | None = None,
+    publish: Callable[[Finished], None] = lambda event: None,
+) -> list[Failed]:
+    """Train ``jobs``; those that failed. See `ablate.executors.schedule.run_jobs`.
 
     Args:
+        see: shown every event, after it was published.
         executor: where they run, and stays open; ``slots`` processes of this machine if left out.
+        publish: given every run that has ended, at once, so that nothing finished is lost.
     """
-    if executor is not None:
-        yield from run_jobs(jobs, executor, StoreStates())
-        return
-    with closing(LocalExecutor(slots, train, memory=device_memory())) as own:
-        yield from run_jobs(jobs, own, StoreStates())
+    if executor is None:
+        with closing(LocalExecutor(slots, train, memory=device_memory())) as own:
+            return dispatch(jobs, slots, see, own, publish)
+    failures: list[Failed] = []
+    # Closed whatever happens, a Ctrl-C while a record is shown included: no process outlives its study.
+    with closing(run_jobs(jobs, executor, StoreStates())) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                publish(event)
+            elif isinstance(event, Failed):
+                failures.append(event)
+            see(event)
+    return failures

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ablate.budget.plan import Plan, plan_study
-from ablate.executors.events import Event, Failed, Finished
+from ablate.executors.events import Event, Failed
 from ablate.executors.job import Job
 from ablate.executors.schedule import Executor
 from ablate.materials import Materials, prepare, refuse_undecodable
@@ -230,18 +229,16 @@ def run_study(
         executor: where runs are trained; ``slots`` processes of this machine if left out.
     """
     store = Store(places.store)
-    failures: list[Failed] = []
     with announced([prepared.planned], places.store):
         open_results(prepared, places)
-        # Closed whatever happens, a Ctrl-C while a record is shown included: no process outlives its study.
-        with disk_errors(places.results), closing(dispatch(prepared.jobs, slots, executor)) as events:
-            for event in events:
-                if isinstance(event, Finished):
-                    store.publish(event.record, places.results)
-                elif isinstance(event, Failed):
-                    failures.append(event)
-                see(event)
-    return failures
+        with disk_errors(places.results):
+            return dispatch(
+                prepared.jobs,
+                slots,
+                see,
+                executor,
+                publish=lambda event: store.publish(event.record, places.results),
+            )
 
 
 def open_results(prepared: Prepared, places: Places) -> None:

@@ -5,8 +5,7 @@ store as every run does. What was picked is no part of the recipe's digest: the 
 """
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,33 +205,31 @@ def finished_trials(plan: TuningPlan, places: Places) -> dict[tuple[str, int, in
     return {key: record for key, record in found.items() if record is not None}
 
 
-def run_tuning(
-    plan: TuningPlan,
-    jobs: list[Job],
+def run_trials(
+    plans: Sequence[TuningPlan],
+    jobs: Sequence[Job],
     places: Places,
     slots: int,
     see: Callable[[Event], None],
     executor: Executor | None = None,
+    sweep: tuple[str, str] | None = None,
 ) -> list[Failed]:
-    """Train the trials of ``plan`` that are missing; those that failed.
+    """Train the trials of ``plans`` that are missing, each distinct one once; those that failed.
 
     `ablate status STUDY.tuning` tells of them meanwhile.
 
     Args:
-        jobs: see `tuning_jobs`.
+        plans: of one study, or of the settings of a sweep.
+        jobs: of all of them, see `tuning_jobs`.
         executor: where runs are trained; ``slots`` processes of this machine if left out.
+        sweep: name and digest of the sweep, see `announced`.
     """
-    failures = []
-    with (
-        announced([planned_trials(plan)], places.store),
-        disk_errors(places.results),
-        closing(dispatch(jobs, slots, executor)) as events,
-    ):
-        for event in events:
-            if isinstance(event, Failed):
-                failures.append(event)
-            see(event)
-    return failures
+    distinct: dict[str, Job] = {}
+    for job in jobs:
+        distinct.setdefault(job.identity, job)
+    planned = [planned_trials(plan) for plan in plans]
+    with announced(planned, places.store, sweep=sweep), disk_errors(places.results):
+        return dispatch(list(distinct.values()), slots, see, executor)
 
 
 def planned_trials(plan: TuningPlan) -> StudyPlan:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,16 +128,13 @@ def _train(
     executor: Executor | None,
 ) -> list[Failed]:
     store = Store(places.store)
-    failures: list[Failed] = []
     jobs = [named[0].job for named in wanted.values()]
-    with disk_errors(places.results), closing(dispatch(jobs, slots, executor)) as events:
-        for event in events:
-            if isinstance(event, Finished):
-                _publish(store, places, wanted[event.job.identity])
-            elif isinstance(event, Failed):
-                failures.append(event)
-            see(event)
-    return failures
+
+    def publish(event: Finished) -> None:
+        _publish(store, places, wanted[event.job.identity])
+
+    with disk_errors(places.results):
+        return dispatch(jobs, slots, see, executor, publish)
 
 
 def _publish(store: Store, places: Places, named: list[_Place]) -> None:

@@ -4,6 +4,7 @@ import io
 import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from ablate.show_sweep import LOOK_SECONDS, SweepDisplay
@@ -30,6 +31,18 @@ def test_a_run_that_settings_share_is_one_that_is_left(tmp_path: Path) -> None:
     assert "2 runs left. Nothing runs now" in said
     assert "small" in said
     assert "large" in said
+
+
+def test_trials_are_named_by_their_setting_and_the_stage_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [
+        StudyPlan(f"{plan.study}.tuning", plan.recipe_digest, plan.tasks, plan.runs) for plan in STUDIES
+    ]
+    display = SweepDisplay("wide", trials, tmp_path, "tuning")
+    assert "wide, tuning: 2 to train" in capsys.readouterr().out
+    rows = [line.split() for line in seen(display).splitlines()]
+    assert {"small.tuning", "large.tuning"} <= {cell for row in rows for cell in row}
 
 
 def test_what_runs_is_listed_with_its_step_its_loss_and_the_time_of_the_whole(tmp_path: Path) -> None:

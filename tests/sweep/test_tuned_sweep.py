@@ -12,6 +12,7 @@ from ablate.cli import app
 from ablate.report.analysis import read_study
 from ablate.report.check import check
 from ablate.report.tuning import read_tuning
+from ablate.study.plans import announced
 from ablate.study.study import Places
 from ablate.sweep.load import load_sweep
 from ablate.sweep.plan import SweepPlan, plan_sweep
@@ -84,6 +85,15 @@ def test_a_dry_run_counts_the_trials_and_trains_nothing(before: Tuned) -> None:
 
 def test_no_run_counts_as_finished_before_it_is_known_which_runs_follow(before: Tuned) -> None:
     assert not any(cell.finished for cell in before.plan().cells)
+
+
+def test_two_sweeps_of_one_name_do_not_tune_at_once(before: Tuned) -> None:
+    name = before.plan().sweep.name
+    with announced([], before.places.store, sweep=(name, "0" * 32)):
+        result = before.command()
+    assert result.exit_code != 0
+    assert "is being run there from another recipe" in str(result.exception)
+    assert not before.places.results.exists()
 
 
 def test_each_distinct_trial_is_run_once_and_every_setting_trains_with_its_own_picks(
