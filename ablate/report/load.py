@@ -82,6 +82,11 @@ class StudyHeader:
     stopped: dict[str, str] = field(default_factory=dict)
     """Arm, control or not, to why the rule stopped it: its later seeds were not trained."""
 
+    @property
+    def planned_runs(self) -> int:
+        """Every arm on every seed, and the baseline on its further ones."""
+        return len(self.arms) * len(self.seeds) + len(self.baseline_seeds)
+
 
 def write_header(header: StudyHeader, folder: Path) -> None:
     """Write ``header`` to ``folder``/study.json, atomically; the folder is made if need be.

@@ -14,6 +14,7 @@ from ablate.report.recipe_text import leaves
 from ablate.report.registration import UNREGISTERED, Registration, read_registration
 from ablate.report.sweep_file import Point, Setting, SweepFile, read_sweep
 from ablate.report.tables import missing_table
+from ablate.report.tuning import Tuning, read_tuning
 from ablate.stats.contrasts import Contrast
 from ablate.stats.samples import endpoint_directions, index_runs
 
@@ -34,6 +35,8 @@ class SettingResult:
     missing: list[tuple[str, str]] = field(default_factory=list)
     """What is not there, and why; without runs that the plan's rule stopped."""
     registration: Registration = UNREGISTERED
+    tuning: Tuning | None = None
+    """What came before its runs; None where nothing was tuned."""
 
     @property
     def name(self) -> str:
@@ -120,19 +123,21 @@ def _read_setting(sweep: SweepFile, setting: Setting, folder: Path) -> SettingRe
     if not (folder / HEADER_FILE).is_file():
         return SettingResult(setting, setting.problem or "it was not begun: there is no study in its folder")
     header = read_header(folder)
+    tuning = read_tuning(folder)
     if strange := _strange(sweep, setting, header):
         return SettingResult(setting, setting.problem or f"its study is not of this sweep: {strange}")
     if not any((folder / "records").glob("*.json")):
         why = next(
             (f": {said}" for what, said in sweep.failed.items() if what.startswith(f"{setting.name}/")), ""
         )
-        return SettingResult(setting, setting.problem or f"no run of it has ended{why}", header)
+        why = setting.problem or f"no run of it has ended{why}"
+        return SettingResult(setting, why, header, tuning=tuning)
     records = load_records(folder, header)
     found = judged(setting, header, records, read_registration(folder, header, records))
     missing = [
         (what, _explained(why, sweep.failed.get(f"{setting.name}/{what}"))) for what, why in found.missing
     ]
-    return replace(found, missing=missing)
+    return replace(found, missing=missing, tuning=tuning)
 
 
 def _strange(sweep: SweepFile, setting: Setting, header: StudyHeader) -> str:

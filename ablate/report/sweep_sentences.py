@@ -48,8 +48,8 @@ COEFFICIENTS = (
 )
 
 COMPUTE = (
-    "Planned is what the sweep states; spent is what the records of distinct runs add up to. A run that "
-    "several arms, settings or sweeps share is trained once."
+    "Planned is what the sweep states; trained is what the records of distinct runs add up to. A run that "
+    "several arms, settings or sweeps share is trained once. Trials of tuning come on top of what is planned."
 )
 
 

@@ -282,7 +282,7 @@ def setting_table(result: SweepResult) -> Table:
     table = Table([*columns, "missing", "stopped", "FLOPs spent"])
     for one in result.settings:
         own = one.setting
-        planned = len(one.header.arms) * len(one.header.seeds) if one.header else None
+        planned = one.header.planned_runs if one.header else None
         row: list[Cell] = [one.name, *(own.levels.get(name, ABSENT) for name in factors)]
         row += [f"{own.parameters:,}" if own.parameters else ABSENT]
         row += [_counted(own.baseline_flops, "flops") if own.baseline_flops else ABSENT, planned]
@@ -314,4 +314,12 @@ def compute_summary(result: SweepResult) -> Table:
         ["saved by sharing", sweep.planned_runs - sweep.distinct_runs, f"{_counted(saved, 'flops')}{share}"]
     )
     table.add(["trained, distinct", len(runs), _counted(spent, "flops")])
+    ended = {
+        one.identity: one.flops
+        for setting in result.settings
+        for one in (setting.tuning.trials if setting.tuning else ())
+        if one.status != "missing"
+    }
+    if ended:
+        table.add(["trials of tuning, distinct", len(ended), _counted(float(sum(ended.values())), "flops")])
     return table

@@ -296,16 +296,24 @@ def sweep_bytes(plan: SweepPlan, slots: int) -> int:
 
     Records and item scores come on top, some tens of kilobytes a run.
     """
-    jobs = {
-        job.identity: sum(each.ledger.parameters.values())
-        for one in plan.settings
-        if one.prepared is not None
-        for job in one.prepared.jobs
-        for each in one.prepared.plans
-        if each.arm.name == job.arm
-    }
-    largest = sorted(jobs.values(), reverse=True)[:slots]
-    return _BYTES_KEPT * sum(jobs.values()) + _BYTES_RUNNING * sum(largest)
+    models: dict[str, int] = {}
+    for one in plan.settings:
+        if one.prepared is not None:
+            arms = {each.arm.name: each for each in one.prepared.plans}
+            models |= {job.identity: _parameters(arms[job.arm]) for job in one.prepared.jobs}
+        if one.tuning is not None:
+            missing = {job.identity for job in one.trials}
+            models |= {
+                trial.identity: _parameters(trial.plan)
+                for trial in one.tuning.trials
+                if trial.identity in missing
+            }
+    largest = sorted(models.values(), reverse=True)[:slots]
+    return _BYTES_KEPT * sum(models.values()) + _BYTES_RUNNING * sum(largest)
+
+
+def _parameters(plan: Plan) -> int:
+    return sum(plan.ledger.parameters.values())
 
 
 def free_bytes(store: Path) -> int:

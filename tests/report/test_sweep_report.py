@@ -202,6 +202,23 @@ def test_a_run_that_settings_share_is_counted_once(report, whole):
     assert rows["saved by sharing"] == (30, "3e13 (25.0%)")
 
 
+def test_further_seeds_of_the_baseline_are_planned_runs_and_hide_no_missing_one(report):
+    (setting,) = report.result.settings
+    runs = len(setting.records)
+    *_, last = setting.records
+    further = [
+        dataclasses.replace(run, seed=seed, identity=f"further{seed}")
+        for run in setting.records
+        if (run.arm, run.seed) == ("text", 0)
+        for seed in (90, 91)
+    ]
+    plan = dataclasses.replace(setting.header, covariate="score", baseline_seeds=[90, 91])
+    more = dataclasses.replace(setting, header=plan, records=[*setting.records[:-1], *further])
+    (row,) = section(composed(dataclasses.replace(report.result, settings=[more])), "settings")
+    assert last.arm != "text"
+    assert (row["runs planned"], row["finished"], row["missing"]) == (runs + 2, runs + 1, 1)
+
+
 def test_the_same_records_give_the_same_bytes(whole, report):
     assert rendered(whole).files == report.files
 

@@ -1,5 +1,6 @@
 """A sweep whose arms are tuned: the same trials for every arm of a setting, then the seeds that decide."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from typer.testing import CliRunner, Result
 from ablate.cli import app
 from ablate.report.analysis import read_study
 from ablate.report.check import check
+from ablate.report.sweep_analysis import read_results
+from ablate.report.sweep_tables import compute_summary
 from ablate.report.tuning import read_tuning
 from ablate.study.plans import announced
 from ablate.study.study import Places
 from ablate.sweep.load import load_sweep
-from ablate.sweep.plan import SweepPlan, plan_sweep
+from ablate.sweep.plan import SweepPlan, plan_sweep, sweep_bytes
 
 ARM = "image: {mixture: {text: 0.5, pictures: 0.5}, media_loss: 0.5, controls: [captions_only, shuffled]}"
 TUNED = """
@@ -116,6 +119,25 @@ def test_each_distinct_trial_is_run_once_and_every_setting_trains_with_its_own_p
         for run in study.records:
             arm = run.mirrors or run.arm
             assert run.resolved["train"]["learning_rate"] == picks[arm]["learning_rate"]
+
+
+def test_the_report_counts_each_distinct_trial_beside_the_runs(after: tuple[Tuned, Result]) -> None:
+    sweep, _ = after
+    rows = {row[0]: row for row in compute_summary(read_results(sweep.places.results)).rows}
+    plan = sweep.plan()
+    trials = {cell.identity: cell.flops for cell in plan.trials}
+    assert rows["trials of tuning, distinct"][1:] == [8, f"{sum(trials.values()):.4g}".replace("e+", "e")]
+    assert rows["trained, distinct"][1] == 6
+
+
+def test_models_of_trials_take_disk_until_they_are_there(before: Tuned, after: tuple[Tuned, Result]) -> None:
+    ahead = before.plan()
+    untuned = dataclasses.replace(
+        ahead, settings=[dataclasses.replace(one, tuning=None) for one in ahead.settings]
+    )
+    parameters = sum(ahead.settings[0].tuning.trials[0].plan.ledger.parameters.values())
+    assert sweep_bytes(ahead, 1) > sweep_bytes(untuned, 1) + 4 * parameters * 7
+    assert sweep_bytes(after[0].plan(), 1) == 0
 
 
 def test_the_same_command_again_trains_nothing_and_its_report_stands(after: tuple[Tuned, Result]) -> None:
