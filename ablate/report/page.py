@@ -87,7 +87,7 @@ class _Figure:
 @dataclass(frozen=True)
 class _File:
     name: str
-    size: str
+    length: str
     json: str
 
 
@@ -136,7 +136,7 @@ def page(
         printed_rows=PRINTED_ROWS,
         recipe=recipe,
         downloads=[
-            _File(name, _size(text), embedded_json(text, raw=True)) for name, text in downloads.items()
+            _File(name, _length(text), embedded_json(text, raw=True)) for name, text in downloads.items()
         ],
         provenance=embedded_json(index.packed()),
     )
@@ -279,6 +279,7 @@ def _contents(
     return found + ([("downloads", "Data")] if downloads else [])
 
 
-def _size(text: str) -> str:
-    size = len(text.encode("utf-8", "surrogatepass"))
-    return f"{size:,} bytes" if size < 10_000 else f"{size / 1000:,.0f} kB"
+def _length(text: str) -> str:
+    """Lines rather than bytes: how many digits a float is written with depends on the processor."""
+    lines = text.count("\n")
+    return f"{lines:,} {'line' if lines == 1 else 'lines'}"
