@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ablate.recipe.schema import Recipe
+    from ablate.study.dispatch import Place
 
 
 @contextmanager
@@ -32,13 +33,15 @@ def on_first_node(recipes: "Sequence[Recipe]", store: Path, cache: Path) -> Iter
         yield
 
 
-def refuse_here(recipe: "Recipe", executor: str = "local") -> None:
+def refuse_here(recipe: "Recipe", executor: str = "local", place: "Place | None" = None) -> None:
     """Refuse a recipe whose runs cannot be trained where this command runs.
 
     Args:
         executor: the devices of a Ray cluster are not those of this machine; it is asked itself.
+        place: where runs run, once it is open.
 
     Raises:
+        ClusterError: no node of the Ray cluster has room for such a run.
         RankError: says what the recipe asks for, what there is, and what to do.
     """
     import torch
@@ -56,6 +59,8 @@ def refuse_here(recipe: "Recipe", executor: str = "local") -> None:
         )
     devices = config.devices if executor == "ray" else torch.cuda.device_count()
     refuse_unable(config, device_type(), devices, this_node().nodes)
+    if place is not None:
+        place.executor.refuse(config.devices)
 
 
 def show_unable(recipes: "Sequence[Recipe]") -> None:

@@ -66,11 +66,11 @@ def sweep(
         if lock:
             show_locks(plan, places)
         raise typer.Exit(1 if show_problems(plan) else 0)
-    refuse = functools.partial(refuse_here, executor=executor)
     with (
         on_first_node(recipes, store, cache),
         open_executor(executor, slots, threads, ray_address, recipes, cache) as place,
     ):
+        refuse = functools.partial(refuse_here, executor=executor, place=place)
         plan = plan_sweep(loaded, places, place.threads, refuse=refuse)
         failed_trials = []
         if plan.trials:

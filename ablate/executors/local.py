@@ -6,7 +6,6 @@ import select
 import signal
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,32 +19,36 @@ from ablate.executors.environment import import_path, thread_variables
 from ablate.executors.events import Event, Finished, Lost, Moved, Started
 from ablate.executors.job import Job, Work
 from ablate.executors.placement import fitting
+from ablate.executors.room import Room, Taken
 
 
 @dataclass(frozen=True)
 class _Running:
     job: Job
     process: BaseProcess
-    devices: list[str]
+    taken: Taken
 
 
 class LocalExecutor:
     """A pool of processes.
 
     Args:
-        slots: runs at a time, over all devices together.
+        slots: most runs at a time, over all devices together.
         work: what a process does with a job.
         devices: ids of the GPUs that runs are spread over, as `CUDA_VISIBLE_DEVICES` names them; none
             leaves a process whatever the driver sees.
         memory: bytes of one device, or of the machine where runs train on its cores; 0 where unknown. Once
             runs have shown what they need, no more of them run at a time than fit.
+        places: of each device, or of the cores, see `Room`; 0 leaves room for ``slots`` runs of one device.
     """
 
-    def __init__(self, slots: int, work: Work, devices: Sequence[str] = (), memory: int = 0) -> None:
+    def __init__(
+        self, slots: int, work: Work, devices: Sequence[str] = (), memory: int = 0, places: int = 0
+    ) -> None:
         self.slots = slots
         self.work = work
-        self.devices = list(devices)
         self.memory = memory
+        self.room = Room(devices, places or -(-slots // max(1, len(devices))))
         self._running: dict[Connection, _Running] = {}
 
     @property
@@ -53,18 +56,22 @@ class LocalExecutor:
         """Processes report through a pipe."""
         return True
 
-    def free(self) -> int:
-        """Slots without a run."""
-        return self.slots - len(self._running)
+    def refuse(self, ranks: int) -> None:
+        """Nothing: what is wider than this machine has all of it to itself, or is refused by its training."""
+
+    def fits(self, job: Job) -> bool:
+        """Whether there is a slot, and room on as many devices as it trains on."""
+        return len(self._running) < self.slots and self.room.find(job.recipe.train.devices) is not None
 
     def submit(self, job: Job) -> Started:
-        """Fork a process for ``job``."""
-        used = Counter(device for one in self._running.values() for device in one.devices)
-        devices = sorted(self.devices, key=lambda each: used[each])[: job.recipe.train.devices]
+        """Fork a process for ``job``, which `fits`."""
+        taken = self.room.find(job.recipe.train.devices)
+        assert taken is not None, "only what fits is submitted"
         resource_tracker.ensure_running()  # which would unblock the signal if it were started later
         with _interrupts_held_back():
-            connection, process = _start(self.work, job, ",".join(devices))
-            self._running[connection] = _Running(job, process, devices)
+            connection, process = _start(self.work, job, ",".join(taken.devices))
+            self._running[connection] = _Running(job, process, taken)
+            self.room.take(taken)
         return Started(job, process.pid or 0)
 
     def wait(self, timeout: float | None) -> list[Event]:
@@ -81,11 +88,12 @@ class LocalExecutor:
         if isinstance(event, Moved):
             return event
         del self._running[connection]
+        self.room.give_back(one.taken)
         connection.close()
         one.process.join()
         if isinstance(event, Finished):
-            fit = fitting(event.peak_bytes, self.memory) * max(1, len(self.devices))
-            self.slots = min(self.slots, fit) if fit else self.slots
+            fit = fitting(event.peak_bytes, self.memory)
+            self.room.each = min(self.room.each, fit) if fit else self.room.each
         return event
 
     def cancel(self) -> None:
@@ -97,6 +105,7 @@ class LocalExecutor:
             if one.process.is_alive():
                 one.process.kill()
             connection.close()
+            self.room.give_back(one.taken)
         self._running.clear()
 
     def close(self) -> None:

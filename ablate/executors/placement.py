@@ -113,23 +113,39 @@ def runs_per_device(recipes: Sequence[Recipe], cache: Path, threads: int = 0) ->
     return min(best_runs(one, device_memory()) if one else default_runs() for one in found)
 
 
-def runs_here(recipes: Sequence[Recipe], cache: Path, threads: int = 0) -> int:
-    """Runs at a time on all devices of this machine; one that trains on several GPUs has them to itself.
+def places_per_device(recipes: Sequence[Recipe], cache: Path, threads: int = 0, slots: int = 0) -> int:
+    """Places of each GPU of this machine, or of its cores, see `ablate.executors.room.Room`.
+
+    Args:
+        slots: runs at a time that are asked for; 0 leaves it to what was measured of runs of one device.
 
     Raises:
         PlacementError: a measurement cannot be read.
     """
-    gpus, ranks = len(visible_gpus()), most_ranks(recipes)
-    if gpus and ranks > 1:
-        return max(1, gpus // ranks)
+    gpus = len(visible_gpus())
+    if slots:
+        return -(-slots // gpus) if gpus else slots * rank_range(recipes)[1]
+    narrow = [recipe for recipe in recipes if recipe.train.devices == 1]
+    return runs_per_device(narrow, cache, threads) if narrow else default_runs()
+
+
+def runs_here(recipes: Sequence[Recipe], cache: Path, threads: int = 0) -> int:
+    """Runs at a time on all devices of this machine, of those that train on most; such a run has its GPUs to
+    itself.
+
+    Raises:
+        PlacementError: a measurement cannot be read.
+    """
+    gpus, ranks = len(visible_gpus()), rank_range(recipes)[1]
     if ranks > 1:
-        return max(1, cores() // ranks)
+        return max(1, (gpus or cores()) // ranks)
     return runs_per_device(recipes, cache, threads) * max(1, gpus)
 
 
-def most_ranks(recipes: Sequence[Recipe]) -> int:
-    """Devices of a node that one run of these recipes trains on, at most."""
-    return max(recipe.train.devices for recipe in recipes)
+def rank_range(recipes: Sequence[Recipe]) -> tuple[int, int]:
+    """Devices of a node that a run of these recipes trains on: the least and the most."""
+    found = [recipe.train.devices for recipe in recipes]
+    return min(found), max(found)
 
 
 def default_runs() -> int:

@@ -35,16 +35,35 @@ class Needs:
     memory: int = 0
     """Bytes; 0 reserves none."""
 
-    def fit(self, node: Mapping[str, float]) -> int:
-        """Runs that a node with these resources has room for."""
-        asked = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": float(self.memory)}
-        room = [node.get(name, 0.0) / amount for name, amount in asked.items() if amount]
-        return int(min(room) + 1e-9)
+    def of(self, ranks: int) -> "Needs":
+        """What a run of ``ranks`` devices takes, if this is what one of one device does: GPUs of its own."""
+        if ranks == 1:
+            return self
+        return Needs(self.cpus * ranks, float(ranks) if self.gpus else 0.0, self.memory * ranks)
+
+    def asked(self) -> dict[str, float]:
+        """Amounts by Ray's names of resources, without those of which nothing is asked."""
+        amounts = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": float(self.memory)}
+        return {name: amount for name, amount in amounts.items() if amount}
 
     def __str__(self) -> str:
         parts = [f"{self.cpus} CPUs", f"{self.gpus:g} GPUs" if self.gpus else ""]
         parts.append(f"{self.memory / 2**30:.1f} GiB of memory" if self.memory else "")
         return ", ".join(part for part in parts if part)
+
+
+def pack(wanted: Sequence[Needs], nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Whether nodes with these resources hold all of ``wanted`` at a time, the largest placed first."""
+    left = [dict(node) for node in nodes]
+    for needs in sorted(wanted, key=lambda one: (one.gpus, one.cpus, one.memory), reverse=True):
+        asked = needs.asked()
+        room = (node for node in left if all(node.get(name, 0) + 1e-9 >= of for name, of in asked.items()))
+        node = next(room, None)
+        if node is None:
+            return False
+        for name, amount in asked.items():
+            node[name] -= amount
+    return True
 
 
 class RayExecutor:
@@ -57,15 +76,18 @@ class RayExecutor:
         address: `local` starts Ray on this machine, `auto` finds the cluster that it is part of, `HOST:PORT`
             names one. This machine has to be one of its nodes.
         work: what a worker does with a job.
-        needs: what a run takes of a node.
+        needs: what a run of one device takes of a node.
         slots: runs at a time in the whole cluster; 0 takes as many as fit.
+        ranks: devices that the runs to come train on, the least and the most.
 
     Raises:
         RayAddressError: Ray is not installed, or no cluster answers.
-        ClusterError: no node has room for a run.
+        ClusterError: no node has room for any run.
     """
 
-    def __init__(self, address: str, work: Work, needs: Needs, slots: int = 0) -> None:
+    def __init__(
+        self, address: str, work: Work, needs: Needs, slots: int = 0, ranks: tuple[int, int] = (1, 1)
+    ) -> None:
         quiet_ray()
         try:
             ray: Any = import_module("ray")
@@ -80,10 +102,13 @@ class RayExecutor:
         self.needs = needs
         self.slots = slots
         self._running: dict[Any, Job] = {}
-        self._capacity, self._counted, self._seen = 0, 0.0, time.monotonic()
+        self._nodes: list[dict[str, float]] = []
+        self._counted, self._seen = 0.0, time.monotonic()
         self._own = address == "local"
         local: dict[str, Any] = (
-            {"num_cpus": max(needs.cpus * slots, os.cpu_count() or 1)} if self._own else {}
+            {"num_cpus": max(needs.of(ranks[1]).cpus * max(1, slots), os.cpu_count() or 1)}
+            if self._own
+            else {}
         )
         if self._own:
             local["include_dashboard"] = False
@@ -94,25 +119,32 @@ class RayExecutor:
             **local,
         )
         ray.cloudpickle.register_pickle_by_value(ray_task)
-        self._task = ray.remote(
-            num_cpus=needs.cpus,
-            num_gpus=needs.gpus,
-            memory=needs.memory or None,
-            max_retries=0,
-            scheduling_strategy="SPREAD",
-        )(ray_task.run_sent)
-        if not self._count():
-            sizes = "; ".join(_described(node) for node in self._nodes()) or "none"
+        self._task = ray.remote(max_retries=0, scheduling_strategy="SPREAD")(ray_task.run_sent)
+        try:
+            self.refuse(ranks[0])
+        except ClusterError:
             self.close()
-            raise ClusterError(f"no node of the Ray cluster has room for a run ({needs}); its nodes: {sizes}")
+            raise
 
     @property
     def reports(self) -> bool:
         """Runs report to the store alone."""
         return False
 
-    def free(self) -> int:
-        """Runs that fit the nodes that are alive, and the slots asked for, beside those that run.
+    def refuse(self, ranks: int) -> None:
+        """Refuse runs of so many devices if no node has room for one.
+
+        Raises:
+            ClusterError: says what a run needs, and what the nodes have.
+        """
+        self._count()
+        needs = self.needs.of(ranks)
+        if not pack([needs], self._nodes):
+            sizes = "; ".join(_described(node) for node in self._nodes) or "none"
+            raise ClusterError(f"no node of the Ray cluster has room for a run ({needs}); its nodes: {sizes}")
+
+    def fits(self, job: Job) -> bool:
+        """Whether the nodes that are alive have room for it beside what runs, and a slot is free.
 
         Raises:
             ClusterError: nothing runs, and for `NO_NODES_SECONDS` there was no node with room.
@@ -120,30 +152,28 @@ class RayExecutor:
         now = time.monotonic()
         if now - self._counted > _NODES_SECONDS:
             self._count()
-        if self._capacity or self._running:
+        wanted = [self.needs.of(one.recipe.train.devices) for one in (*self._running.values(), job)]
+        room = pack(wanted, self._nodes)
+        if room or self._running:
             self._seen = now
         elif now - self._seen > NO_NODES_SECONDS:
             raise ClusterError(
-                f"for {NO_NODES_SECONDS:.0f} s no node of the Ray cluster had room for a run ({self.needs}); "
+                f"for {NO_NODES_SECONDS:.0f} s no node of the Ray cluster had room for a run ({wanted[-1]}); "
                 "what was saved is kept: run the same command again once there is one"
             )
-        limit = min(self.slots, self._capacity) if self.slots else self._capacity
-        return limit - len(self._running)
+        return room and (not self.slots or len(self._running) < self.slots)
 
-    def _count(self) -> int:
-        self._capacity = sum(self.needs.fit(node) for node in self._nodes())
+    def _count(self) -> None:
+        self._nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         self._counted = time.monotonic()
-        return self._capacity
-
-    def _nodes(self) -> Sequence[Mapping[str, float]]:
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def submit(self, job: Job) -> Started:
         """Make a task of ``job``."""
         sent = pickle.dumps((self.work, _absolute(job)))
-        task = self._task.remote(
-            sent, os.getcwd(), import_path().split(os.pathsep), _environment(job.threads)
-        )
+        needs = self.needs.of(job.recipe.train.devices)
+        task = self._task.options(
+            num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory or None
+        ).remote(sent, os.getcwd(), import_path().split(os.pathsep), _environment(job.threads))
         self._running[task] = job
         return Started(job, 0)
 

@@ -21,10 +21,10 @@ class Asked:
     """CPU threads of each run."""
     address: str
     """Of a Ray cluster."""
-    per_gpu: int
-    """Runs that share a GPU."""
-    ranks: int
-    """Devices that one run trains on."""
+    places: int
+    """Runs of one device that share a GPU, or the cores."""
+    ranks: tuple[int, int]
+    """Devices that a run trains on, the least and the most."""
 
 
 def _local(asked: Asked, work: Work) -> Executor:
@@ -32,24 +32,29 @@ def _local(asked: Asked, work: Work) -> Executor:
     from ablate.executors.placement import device_memory, visible_gpus
 
     gpus = visible_gpus()
-    return LocalExecutor(asked.slots, work, gpus if len(gpus) > 1 else (), device_memory())
+    return LocalExecutor(asked.slots, work, gpus if len(gpus) > 1 else (), device_memory(), asked.places)
 
 
 def _ray(asked: Asked, work: Work) -> Executor:
     from ablate.executors.placement import visible_gpus
     from ablate.executors.ray import Needs, RayExecutor
 
-    gpus = 0.0
-    if visible_gpus():
-        gpus = float(asked.ranks) if asked.ranks > 1 else 1 / asked.per_gpu
-    return RayExecutor(asked.address or "local", work, Needs(asked.threads * asked.ranks, gpus), asked.slots)
+    needs = Needs(asked.threads, 1 / asked.places if visible_gpus() else 0.0)
+    return RayExecutor(asked.address or "local", work, needs, asked.slots, asked.ranks)
 
 
 EXECUTORS: dict[str, Callable[[Asked, Work], Executor]] = {"local": _local, "ray": _ray}
 
 
 def build_executor(
-    name: str, slots: int, threads: int, address: str = "", *, work: Work, per_gpu: int = 1, ranks: int = 1
+    name: str,
+    slots: int,
+    threads: int,
+    address: str = "",
+    *,
+    work: Work,
+    places: int = 1,
+    ranks: tuple[int, int] = (1, 1),
 ) -> Executor:
     """The executor called ``name``; see `Asked` for the other arguments. Close it when done.
 
@@ -62,4 +67,4 @@ def build_executor(
         raise ExecutorError(f"--executor {name!r}: expected {' or '.join(EXECUTORS)}")
     if address and name != "ray":
         raise ExecutorError(f"--ray-address {address} goes with --executor ray")
-    return EXECUTORS[name](Asked(slots, threads, address, per_gpu, ranks), work)
+    return EXECUTORS[name](Asked(slots, threads, address, places, ranks), work)

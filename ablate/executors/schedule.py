@@ -24,8 +24,11 @@ class Executor(Protocol):
     def reports(self) -> bool:
         """Whether `wait` gives `Moved`; if not, the schedule asks the store where runs stand."""
 
-    def free(self) -> int:
-        """How many more jobs would start at once."""
+    def refuse(self, ranks: int) -> None:
+        """Raise a ValueError if no run of so many devices could ever start."""
+
+    def fits(self, job: Job) -> bool:
+        """Whether ``job`` would start at once."""
 
     def submit(self, job: Job) -> Started:
         """Start a job. What it does is the executor's `Work`."""
@@ -78,9 +81,10 @@ def run_jobs(
 ) -> Generator[Event, None, None]:
     """Run ``jobs``, in order, as the executor has room, and say what happens until each has ended.
 
-    A failing run doesn't stop the others. A run that is lost with its process or node is tried again, from
-    its checkpoint, up to ``retries`` times; one that raised is not, as it would raise again. A run that
-    another driver holds is left for later and looked at every ``look_every`` seconds: once it is let go
+    A run that has to wait for room is not overtaken: it might never start while smaller ones follow. A
+    failing run doesn't stop the others. A run that is lost with its process or node is tried again, from its
+    checkpoint, up to ``retries`` times; one that raised is not, as it would raise again. A run that another
+    driver holds is left for later and looked at every ``look_every`` seconds: once it is let go
     of, it is submitted, which finds its record or goes on from its checkpoint. Closing the iterator ends
     what is running.
     """
@@ -122,7 +126,7 @@ class _Schedule:
                 yield from self._look()
 
     def _fill(self) -> Iterator[Event]:
-        while self.waiting and self.executor.free() > 0:
+        while self.waiting and self.executor.fits(self.waiting[0]):
             job = self.waiting.popleft()
             if holder := self._holder(job):
                 self.elsewhere[_key(job)] = job

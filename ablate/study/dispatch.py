@@ -8,7 +8,14 @@ from pathlib import Path
 from ablate.executors.events import Event, Failed, Finished
 from ablate.executors.job import BusyError, Job, Report
 from ablate.executors.local import LocalExecutor
-from ablate.executors.placement import cores, device_memory, most_ranks, runs_here, runs_per_device
+from ablate.executors.placement import (
+    cores,
+    device_memory,
+    places_per_device,
+    rank_range,
+    runs_here,
+    visible_gpus,
+)
 from ablate.executors.registry import build_executor
 from ablate.executors.schedule import Executor, run_jobs
 from ablate.recipe.schema import Recipe
@@ -92,18 +99,22 @@ def open_executor(
         RankError: several runs at a time are asked for, and each is trained by all nodes together.
     """
     here = _runs_at_a_time(slots, recipes, cache, threads)
+    ranks = rank_range(recipes)
     if name == "ray":
-        each, asked = threads or 1, slots
+        most, each = slots, threads or 1
+        places = places_per_device(recipes, cache, threads)
     else:
-        each, asked = threads or max(1, cores() // (here * most_ranks(recipes))), here
-    shared = runs_per_device(recipes, cache, threads) if name == "ray" else 1
-    built = build_executor(name, asked, each, address, work=train, per_gpu=shared, ranks=most_ranks(recipes))
+        asked = 1 if _over_nodes(recipes) else slots
+        places = places_per_device(recipes, cache, threads, asked)
+        room = places * max(1, len(visible_gpus()))
+        most, each = asked or room, threads or max(1, cores() // room)
+    built = build_executor(name, most, each, address, work=train, places=places, ranks=ranks)
     with closing(built) as executor:
         yield Place(executor, here, each)
 
 
 def _runs_at_a_time(slots: int, recipes: Sequence[Recipe], cache: Path, threads: int) -> int:
-    if all(recipe.train.nodes == 1 for recipe in recipes):
+    if not _over_nodes(recipes):
         return slots or runs_here(recipes, cache, threads)
     if slots > 1:
         raise RankError(
@@ -111,6 +122,11 @@ def _runs_at_a_time(slots: int, recipes: Sequence[Recipe], cache: Path, threads:
             "set train.nodes=1 and start one command on each node over one --store"
         )
     return 1
+
+
+def _over_nodes(recipes: Sequence[Recipe]) -> bool:
+    """Whether runs are trained by several nodes together, one at a time."""
+    return any(recipe.train.nodes > 1 for recipe in recipes)
 
 
 def dispatch(

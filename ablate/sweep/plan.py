@@ -257,11 +257,17 @@ def _baseline(prepared: Prepared) -> Plan:
 
 
 def sweep_seconds(plan: SweepPlan) -> float:
-    """Seconds of training that are missing, one run after another, from one real microbatch of every arm."""
+    """Seconds of training that are missing, one run after another, from one real microbatch of every arm.
+
+    Where settings differ in `train.devices`, a run counts by its share of the devices of the widest, beside
+    which others of its kind find room.
+    """
     total, seen = 0.0, set[str]()
+    widest = max(one.recipe.train.devices for one in plan.settings)
     for one in plan.settings:
         if one.prepared is None:
             continue
+        share = one.recipe.train.devices / widest
         prepared = one.prepared
         trials = [] if one.tuning is None else _missing_trials(one, one.tuning, seen)
         needed = {job.arm for job in prepared.jobs if job.identity not in seen}
@@ -273,10 +279,10 @@ def sweep_seconds(plan: SweepPlan) -> float:
         for job in prepared.jobs:
             if job.identity not in seen:
                 seen.add(job.identity)
-                total += seconds[job.arm]
+                total += share * seconds[job.arm]
         for trial in trials:
             seen.add(trial.identity)
-            total += seconds[trial.arm] * one.recipe.tune.budget_share
+            total += share * seconds[trial.arm] * one.recipe.tune.budget_share
     return total
 
 

@@ -64,8 +64,12 @@ class Here:
         self.work = work
         self.event: Event | None = None
 
-    def free(self) -> int:
-        return int(self.event is None)
+    def refuse(self, ranks: int) -> None:
+        if ranks > 1:
+            raise ValueError(f"no node has room for a run of {ranks} devices")
+
+    def fits(self, job: Job) -> bool:
+        return self.event is None
 
     def submit(self, job: Job) -> Started:
         self.event = attempt(self.work, job, lambda progress: None)
@@ -148,6 +152,18 @@ def test_where_every_cell_fails_the_sweep_says_why_and_exits_with_one(
     assert ran.err.count("out of memory") == 3
     assert "there is no study" not in ran.err
     assert half_written(tmp_path) == []
+
+
+def test_a_setting_whose_runs_no_node_has_room_for_is_named_and_the_others_go_on(
+    sweep: Run, swept: OwnStudy, here: Callable[[Work], None], tmp_path: Path
+) -> None:
+    add(swept, "  across: {devices: {one: {}, two: {train.devices: 2}}}\n")
+    here(train)
+    ran = sweep()
+    assert ran.code == 1
+    assert "setting two cannot be run: no node has room for a run of 2 devices" in ran.err
+    assert len(list((tmp_path / "results" / "one" / "records").glob("*.json"))) == 3
+    assert not (tmp_path / "results" / "two").exists()
 
 
 def test_a_damaged_shard_costs_its_setting_alone_and_a_run_that_diverges_is_shown(

@@ -14,7 +14,8 @@ import pytest
 from works import Environment, Leaving, Scripted
 
 from ablate.bench.executors import ExecutorBench, Sleep, timed, trivial_jobs
-from ablate.executors.events import Finished
+from ablate.executors.events import Finished, Started
+from ablate.executors.job import Job
 from ablate.executors.local import LocalExecutor
 from ablate.executors.schedule import run_jobs
 
@@ -63,9 +64,27 @@ def test_runs_see_their_device_and_share_them_evenly() -> None:
     assert sorted(seen) == ["5", "5", "6", "6"]
 
 
+def over_two(job: Job) -> Job:
+    return replace(job, recipe=replace(job.recipe, train=replace(job.recipe.train, devices=2)))
+
+
+def test_runs_of_one_device_and_of_two_each_see_their_own_number() -> None:
+    first, second, third = trivial_jobs(3)
+    with closing(LocalExecutor(4, Environment(), devices=("5", "6"))) as executor:
+        events = list(run_jobs([first, over_two(second), third], executor))
+    seen = {
+        event.job.seed: event.record.provenance["CUDA_VISIBLE_DEVICES"]
+        for event in events
+        if isinstance(event, Finished)
+    }
+    assert seen == {0: "5", 1: "5,6", 2: "5"}
+    told = [(type(event), event.job.seed) for event in events]
+    assert told.index((Started, 1)) > told.index((Finished, 0)), "it waits until both are free"
+    assert told.index((Started, 2)) > told.index((Finished, 1)), "and has both to itself"
+
+
 def test_a_run_over_two_devices_sees_both() -> None:
-    job = trivial_jobs(1)[0]
-    wide = replace(job, recipe=replace(job.recipe, train=replace(job.recipe.train, devices=2)))
+    wide = over_two(trivial_jobs(1)[0])
     with closing(LocalExecutor(1, Environment(), devices=("5", "6", "7"))) as executor:
         events = list(run_jobs([wide], executor))
     assert isinstance(events[-1], Finished)
@@ -75,7 +94,7 @@ def test_a_run_over_two_devices_sees_both() -> None:
 def test_no_more_runs_at_a_time_than_fit_what_the_first_needed(tmp_path: Path) -> None:
     with closing(LocalExecutor(4, Scripted(tmp_path), memory=1 << 20)) as executor:
         list(run_jobs(trivial_jobs(2), executor))
-        assert executor.slots == 1  # a process needs more than a megabyte
+        assert executor.room.each == 1  # a process needs more than a megabyte
 
 
 def test_closing_ends_what_is_running(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ablate.executors.placement import (
     cores,
     fitting,
     placement_key,
+    places_per_device,
     read_placement,
     runs_here,
     write_placement,
@@ -87,6 +88,10 @@ def test_runs_over_several_devices_share_them_with_nobody(
     monkeypatch.setattr("ablate.executors.placement.visible_gpus", lambda: ["0", "1", "2", "3"])
     assert runs_here([recipe], tmp_path) == 4
     assert runs_here([wide], tmp_path) == 2
+    write_placement(tmp_path, placement_key(recipe, 0), [Shared(1, 1, 1.0, 1), Shared(3, 1, 3.0, 1)])
+    assert places_per_device([recipe, wide], tmp_path) == 3, "what was measured of those of one device"
+    assert places_per_device([wide], tmp_path) == 1
+    assert places_per_device([recipe, wide], tmp_path, slots=6) == 2
 
 
 def test_a_measurement_that_cannot_be_read_is_named(tiny: Callable[..., Recipe], tmp_path: Path) -> None:

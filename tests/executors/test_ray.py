@@ -16,7 +16,7 @@ from works import Environment, Scripted
 from ablate.bench.executors import ExecutorBench, Sleep, timed, trivial_jobs
 from ablate.executors.environment import CHECKOUT
 from ablate.executors.events import Failed, Finished, Lost, Started
-from ablate.executors.ray import ClusterError, Needs, RayExecutor
+from ablate.executors.ray import ClusterError, Needs, RayExecutor, pack
 from ablate.executors.ray_probe import ANSWER_SECONDS, CONNECT_SECONDS, RayAddressError, check_address
 from ablate.executors.schedule import run_jobs
 
@@ -37,7 +37,18 @@ ROOT = Path(__file__).parents[2]
 def test_a_node_has_room_for_as_many_runs_as_its_scarcest_resource_allows(
     needs: Needs, node: dict[str, float], runs: int
 ) -> None:
-    assert needs.fit(node) == runs
+    assert pack([needs] * runs, [node])
+    assert not pack([needs] * (runs + 1), [node])
+
+
+def test_a_run_of_several_devices_has_gpus_of_its_own_on_one_node() -> None:
+    one, node = Needs(2, 0.5), {"CPU": 64.0, "GPU": 4.0}
+    assert one.of(3) == Needs(6, 3.0)
+    assert Needs(2).of(3) == Needs(6)
+    assert pack([one, one, one.of(3)], [node])
+    assert not pack([one, one, one, one.of(3)], [node])
+    assert not pack([one.of(3)], [{"CPU": 64.0, "GPU": 2.0}] * 2), "no run is spread over nodes"
+    assert pack([one, one.of(2), one.of(2)], [{"CPU": 64.0, "GPU": 2.0}] * 3), "the widest is placed first"
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.1:", ":6379", "ray://10.0.0.1:10001", "h:70000"])

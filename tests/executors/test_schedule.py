@@ -28,8 +28,8 @@ class AtOnce:
         self.most = 0
         self.cancelled = False
 
-    def free(self) -> int:
-        return self.slots - len(self.running)
+    def fits(self, job: Job) -> bool:
+        return len(self.running) < self.slots
 
     def submit(self, job: Job) -> Started:
         self.running.append(job)
@@ -99,6 +99,17 @@ def test_every_run_ends_once_whatever_happens_to_it(
 def test_runs_start_in_the_order_given() -> None:
     events = run_jobs(trivial_jobs(6), AtOnce(2, {}, [1, 0]))
     assert [event.job.seed for event in events if isinstance(event, Started)] == list(range(6))
+
+
+def test_a_run_that_waits_for_room_is_not_overtaken() -> None:
+    class Narrow(AtOnce):
+        def fits(self, job: Job) -> bool:
+            return not self.running if job.seed == 2 else super().fits(job)
+
+    events = list(run_jobs(trivial_jobs(5), Narrow(3, {}, [0])))
+    assert [event.job.seed for event in events if isinstance(event, Started)] == list(range(5))
+    wide = next(at for at, event in enumerate(events) if isinstance(event, Started) and event.job.seed == 2)
+    assert {event.job.seed for event in events[:wide] if isinstance(event, Finished)} == {0, 1}
 
 
 def test_a_run_held_elsewhere_does_not_hold_up_those_after_it() -> None:
