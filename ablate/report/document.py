@@ -33,7 +33,7 @@ from ablate.report.tables import (
     screened_out_table,
     skip_table,
 )
-from ablate.report.tuning_table import settings_table, tuning_sentences, tuning_table
+from ablate.report.tuning_table import edge_sentences, settings_table, tuning_sentences, tuning_table
 from ablate.report.waterfall import primary_only, waterfall_caption
 from ablate.stats.samples import index_runs
 from ablate.stats.slope import missing_ladder
@@ -100,6 +100,7 @@ def compose(study: Analysis) -> Document:
         question=header.question,
         verdict=[
             *(verdict_sentences(found, header) or ["No arm is contrasted with the baseline."]),
+            *(edge_sentences(study.tuning) if study.tuning else []),
             *([DEVIATES] if study.registration.deviations else []),
         ],
         registration=study.registration.sentences,

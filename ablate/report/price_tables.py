@@ -160,7 +160,9 @@ def price_sentences(found: Measurement, aa: AARecords | None) -> list[str]:
     low, high = found.unpaired.interval95
     said.append(
         f"Pairing, by itself: independent seeds vary {found.unpaired.ratio:.2f} times as much as pairs "
-        f"(95% interval {low:.2f} to {high:.2f}) under the schedule {first.schedule}."
+        f"(95% interval {low:.2f} to {high:.2f}) under the schedule {first.schedule}. These are two arms of "
+        "text alone; scores of an arm with media may follow its baseline's less, and every study's report "
+        "says how many unpaired seeds its own intervals would have taken."
     )
     told = [way for way in found.ways[1:] if way.p_adjusted is not None and way.p_adjusted < 0.05]
     if told:
@@ -178,9 +180,10 @@ def price_sentences(found: Measurement, aa: AARecords | None) -> list[str]:
         said.append(
             f"Control variates: over {len(gains)} pairs of {aa.study} the best of the valid ones, {best}, "
             "has R squared "
-            f"{r**2:.3f} (95% interval {low:.3f} to {high:.3f}): at most {100 * r**2:.0f}% of the FLOPs "
-            "where further baseline "
-            "runs are there already, and nothing where they have to be bought."
+            f"{r**2:.3f} (95% interval {low:.3f} to {high:.3f}): it saves about {100 * r**2:.0f}% of the "
+            f"FLOPs ({100 * low:.0f} to {100 * high:.0f}%) where further baseline runs are there already, "
+            "and nothing where they have to be bought. The baseline's score is part of the gain: where the "
+            "scores of a pair correlate less than here, it saves more, and pairing less."
         )
     return said
 

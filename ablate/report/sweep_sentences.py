@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ablate.report.sentences import verdict_sentences
 from ablate.report.sweep_analysis import SettingResult, SweepResult
 from ablate.report.sweep_fits import SweepFit, fit_of
+from ablate.report.tuning_table import edge_sentences
 
 NAMED = 6
 """Missing runs that a sentence names; the table names all."""
@@ -28,16 +29,19 @@ FITS = (
     "Gains over the baseline as a function of the shares, fitted to the mixtures with the role fit; seeds "
     "are blocks. Sd: of one run about its mixture and seed. Lack of fit: F test of the surface against that "
     "noise; where it is seen, intervals are widened to the scatter about the surface and no optimum is "
-    "stated. Misfit seen at 80%: sd of the scatter of mixtures about the surface that this test sees with "
-    "probability 0.8; a smaller one may be there unseen, and the bands then miss part of the truth. Held "
-    "out: mixtures that the surface did not see, and how many lie inside their 95% prediction intervals; "
-    "RMSE of the prediction, and what noise alone would give."
+    "stated. Nor is one where the runs of some mixtures scatter more than those of others (p below 0.01), or "
+    "where no model was asked for and two that fit say otherwise. Misfit seen at 80%: sd of the scatter of "
+    "mixtures about the surface that this test sees with probability 0.8; a smaller one may be there unseen, "
+    "and the bands then miss part of the truth. Held out: mixtures that the surface did not see, and how "
+    "many lie inside their 95% prediction intervals; RMSE of the prediction, and what noise alone would "
+    "give."
 )
 
 OPTIMA = (
-    "The region is the convex hull of the fitted mixtures: nothing is said beyond it. Gain at the best: "
-    "with the 95% band that is simultaneous over all mixtures. Ranges: of the shares of all mixtures that "
-    "may be the optimum (95% confidence region). Draws: share of draws of the coefficients in which the "
+    "The region is the convex hull of the fitted mixtures: nothing is said beyond it, and between measured "
+    "mixtures the surface is what its form makes it: what rises and falls there goes unseen. Gain at the "
+    "best: with the 95% band that is simultaneous over all mixtures. Ranges: of the shares of all mixtures "
+    "that may be the optimum (95% confidence region). Draws: share of draws of the coefficients in which the "
     "baseline is the optimum."
 )
 
@@ -77,6 +81,8 @@ def _setting_sentences(result: SweepResult, one: SettingResult, fits: Sequence[S
         sentences = [f"{lead}: {sentence}" for sentence in sentences]
     if fit is None and _missing(one):
         sentences.append(" ".join([f"{place}:", *_missing(one)]))
+    edges = edge_sentences(one.tuning) if one.tuning else []
+    sentences += [f"{lead}: {sentence}" if lead else sentence for sentence in edges]
     return said + sentences
 
 

@@ -53,16 +53,23 @@ def tuning_sentences(tuning: Tuning) -> list[str]:
         f"{_seeds(len(design.seeds))} tuning alone ({', '.join(map(str, design.seeds))}), "
         f"{flops:.3g} FLOPs in all, which no budget here contains.",
         f"Picked is the {better} mean of the development endpoint {design.endpoint}, the first of equal "
-        "ones; a diverged trial makes its point the worst. Controls train with their arm's pick.",
+        "ones; a diverged trial makes its point the worst. Controls train with their arm's pick: where other "
+        "settings would suit a placebo better, grounding favours the arm.",
+        *edge_sentences(tuning),
     ]
-    for pick in tuning.picks:
-        if pick.edges:
-            said.append(
-                f"The pick of {pick.arm} lies {EDGE} in {' and '.join(pick.edges)}: the best may lie outside "
-                "the grid."
-            )
     said += [f"No pick for {arm}: {why}." for arm, why in tuning.unpicked.items()]
     return said
+
+
+def edge_sentences(tuning: Tuning) -> list[str]:
+    """The arms whose pick lies at an edge of the grid, in a sentence; none where there are none."""
+    picks = [f"{pick.arm} ({', '.join(pick.edges)})" for pick in tuning.picks if pick.edges]
+    if not picks:
+        return []
+    return [
+        f"tuning picked the edge of its grid for {', '.join(picks)}: the best may lie outside it, and an "
+        "arm's gain may be what the other would have had there."
+    ]
 
 
 def _seeds(count: int) -> str:

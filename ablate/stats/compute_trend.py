@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import fdtrc, stdtrit
 
 from ablate.stats.paired import Interval, PairedEstimate, PairedSample, estimate
 
@@ -152,8 +152,8 @@ def fit_trend(
     )
     slope = Slope("gain per doubling of FLOPs", tuple(map(float, slopes)), _estimate(slopes))
     curvature = _estimate(_bends(centred, weights, cells))
-    missed = _missed(cells - levels - np.outer(centred, slopes))
-    said = _statement(rungs, slope.estimate, curvature, missed, incomplete, unit)
+    p_lack = _lack_of_fit(cells - levels - np.outer(centred, slopes), weights, 2)
+    said = _statement(rungs, slope.estimate, curvature, p_lack, incomplete, unit)
     return ComputeTrend(
         rungs, seeds, incomplete, slope, curvature, "", said, tuple(float(one) for one in levels)
     )
@@ -212,6 +212,9 @@ def fit_two_factors(parameters: Sequence[float], flops: Sequence[float], gains: 
             "change of the one per doubling of the other", tuple(map(float, row)), _estimate(row)
         )
     said = "; ".join(f"{one.name}: {_told(one.estimate)}" for one in slopes)
+    p_lack = _lack_of_fit(gains[:, whole] - design @ found, np.ones(len(x)), design.shape[1])
+    if p_lack is not None and p_lack < ALPHA:
+        said += f"; no such sum passes through the rungs (p {p_lack:.2g}), and these are averages over them"
     return TwoFactors(slopes[0], slopes[1], interaction, seeds, "", f"over {len(x)} rungs, {said}")
 
 
@@ -312,28 +315,43 @@ def _told(found: PairedEstimate) -> str:
     return f"{found.mean_gain:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
-def _missed(residuals: Array) -> int:
-    """Rungs that the line does not pass through: t tests of the residuals of seeds, Bonferroni over rungs.
+def _lack_of_fit(residuals: Array, weights: Array, terms: int) -> float | None:
+    """P that what was fitted passes through the means of the rungs: F of their distance against how seeds
+    scatter about it. None where the seeds agree exactly.
+
+    Where noise differs from rung to rung it is small too often, so that an average is called one too often
+    rather than too rarely.
 
     Args:
-        residuals: float64[rungs, seeds]: gain less the seed's own line.
+        residuals: float64[rungs, seeds]: gain less what was fitted to the seed itself.
+        weights: float64[rungs]
+        terms: that were fitted to each seed, its level among them.
     """
-    tests = [_estimate(row).p_difference for row in residuals]
-    return sum(p is not None and p * len(residuals) < ALPHA for p in tests)
+    rungs, seeds = residuals.shape
+    means = residuals.mean(axis=1)
+    lack = seeds * float(weights @ means**2)
+    noise = float(weights @ ((residuals - means[:, None]) ** 2).sum(axis=1))
+    spare = rungs - terms
+    if spare < 1 or not noise > 1e-20 * lack:
+        return None
+    df = spare * (seeds - 1)
+    return float(fdtrc(spare, df, (lack / spare) / (noise / df)))
 
 
 def _statement(
     rungs: Sequence[Rung],
     slope: PairedEstimate,
     curvature: PairedEstimate,
-    missed: int,
+    p_lack: float | None,
     incomplete: Sequence[int],
     unit: str,
 ) -> str:
     """What the range measured shows, in one sentence."""
     of = f" {unit}" if unit else ""
     span = f"between {rungs[0].flops:.3g} and {rungs[-1].flops:.3g} FLOPs"
-    mean, interval = slope.mean_gain or 0.0, slope.interval95
+    mean, interval, bend = slope.mean_gain or 0.0, slope.interval95, curvature.interval95
+    bent = bend is not None and not bend[0] <= 0.0 <= bend[1]
+    missed = p_lack is not None and p_lack < ALPHA
     if interval is None:
         said = f"{span} the gain changes by {mean:+.3g}{of} per doubling, without an interval: {slope.remark}"
     elif interval[0] <= 0.0 <= interval[1]:
@@ -345,14 +363,15 @@ def _statement(
         least, most = sorted(abs(end) for end in interval)
         said = (
             f"{span} the gain {'rises' if mean > 0 else 'falls'} by {abs(mean):.3g}{of} per doubling "
-            f"(95% {least:.3g} to {most:.3g}), from {rungs[0].fitted:+.3g} to "
-            f"{rungs[-1].fitted:+.3g} on the line"
+            f"(95% {least:.3g} to {most:.3g})"
         )
-    bend = curvature.interval95
-    if bend is not None and not bend[0] <= 0.0 <= bend[1]:
+        if not bent and not missed:
+            # The ends of a line that does not fit may be values that no arm can have.
+            said += f", from {rungs[0].fitted:+.3g} to {rungs[-1].fitted:+.3g} on the line"
+    if bent:
         said += "; it is not linear in log(FLOPs), and this is an average over the range"
     elif missed:
-        said += f"; the line misses {missed} of {len(rungs)} rungs, and is an average over the range"
+        said += f"; no line passes through the rungs (p {p_lack:.2g}), and this is an average over the range"
     if incomplete:
         said += f"; {len(incomplete)} of the seeds did not run every rung and count in no line"
     return said

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+NULL_SPACE = 1e-10
+"""Eigenvalues below this share of the largest are zero: comparisons that no seed makes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -66,8 +69,9 @@ def eliminate_seeds(values: Array) -> Blocks:
     if observed.all():
         means, connected = totals / seeds, True
     else:
-        means = np.linalg.pinv(information, hermitian=True) @ totals
-        connected = int(np.linalg.matrix_rank(information, hermitian=True)) == points - 1
+        means = inverse_of(information) @ totals
+        sizes = np.linalg.eigvalsh(information)
+        connected = int((sizes > NULL_SPACE * sizes.max(initial=0.0)).sum()) == points - 1
     remainder = values - means[:, None]
     levels = np.where(observed, remainder, 0.0).sum(axis=0) / observed.sum(axis=0)
     residuals = np.where(observed, remainder - levels, 0.0)
@@ -84,10 +88,16 @@ def information_of(observed: Mask) -> Array:
     return np.asarray(own - weighted @ np.swapaxes(cells, -1, -2))
 
 
+def inverse_of(information: Array) -> Array:
+    """Pseudoinverse of float64[..., points, points], whose null space is of the size of rounding errors."""
+    # The cut-off that numpy takes if none is given lies within these errors, on some processors and sizes.
+    return np.asarray(np.linalg.pinv(information, rcond=NULL_SPACE, hermitian=True), dtype=np.float64)
+
+
 def square_root(information: Array) -> Array:
     """Symmetric root of float64[..., points, points]."""
     sizes, directions = np.linalg.eigh(information)
     # The root of a rounding error is no rounding error.
-    sizes = np.where(sizes > 1e-12 * sizes.max(axis=-1, keepdims=True), sizes, 0.0)
+    sizes = np.where(sizes > NULL_SPACE * sizes.max(axis=-1, keepdims=True), sizes, 0.0)
     scaled = directions * np.sqrt(sizes)[..., None, :]
     return np.asarray(scaled @ np.swapaxes(directions, -1, -2))

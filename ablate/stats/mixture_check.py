@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc, stdtrit
 
-from ablate.stats.mixture_band import critical_value
-from ablate.stats.mixture_blocks import Blocks, eliminate_seeds
+from ablate.stats.mixture_blocks import Blocks, eliminate_seeds, inverse_of
 from ablate.stats.mixture_surface import (
     LEVEL,
     ErrorEstimate,
@@ -16,14 +15,13 @@ from ablate.stats.mixture_surface import (
     HeldOutPoint,
     PointGain,
 )
-from ablate.stats.paired import ROUNDING, Interval
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 def point_gains(
-    shares: Array, values: Array, held: Mask, baseline: int, fitted: Fitted | None, seed: int
+    shares: Array, values: Array, held: Mask, baseline: int, fitted: Fitted | None
 ) -> tuple[PointGain, ...]:
     """Every measured mixture against the baseline, without a surface, and its place on the surface.
 
@@ -34,7 +32,7 @@ def point_gains(
         baseline: row of the baseline.
     """
     scored = np.isfinite(values)
-    found, intervals = _measured(values, scored, baseline, seed)
+    found = _measured(values, scored, baseline)
     on_surface = None if fitted is None else fitted.model.gains(fitted.parameters, shares)
     return tuple(
         PointGain(
@@ -42,38 +40,22 @@ def point_gains(
             int(scored[row].sum()),
             bool(held[row]),
             found.get(row),
-            intervals.get(row),
             None if on_surface is None else float(on_surface[row]),
         )
         for row in range(len(shares))
     )
 
 
-def _measured(
-    values: Array, scored: Mask, baseline: int, seed: int
-) -> tuple[dict[int, float], dict[int, Interval]]:
-    """Row to gain, and to its simultaneous interval, of the rows that can be compared with the baseline."""
+def _measured(values: Array, scored: Mask, baseline: int) -> dict[int, float]:
+    """Row to gain, of the rows that can be compared with the baseline."""
     rows = np.flatnonzero(scored.any(axis=1))
     if baseline not in rows:
-        return {}, {}
+        return {}
     blocks = eliminate_seeds(values[rows][:, scored.any(axis=0)])
     if not blocks.connected:
-        return {}, {}
-    base = int(np.flatnonzero(rows == baseline)[0])
-    gains = blocks.means - blocks.means[base]
-    found = {int(row): float(gain) for row, gain in zip(rows, gains, strict=True)}
-    pure = blocks.pure_variance
-    if pure is None or len(rows) < 2 or pure <= (ROUNDING * float(np.abs(blocks.values).max())) ** 2:
-        return found, {}
-    unscaled = np.asarray(np.linalg.pinv(blocks.information, hermitian=True), dtype=np.float64)
-    others = [place for place in range(len(rows)) if place != base]
-    contrasts = np.eye(len(rows))[others] - np.eye(len(rows))[base]
-    critical = critical_value(contrasts, unscaled, float(blocks.df), 1.0 - LEVEL, seed)
-    halves = critical * np.sqrt(pure * np.einsum("ni,ij,nj->n", contrasts, unscaled, contrasts))
-    return found, {
-        int(rows[place]): (float(gains[place] - half), float(gains[place] + half))
-        for place, half in zip(others, halves, strict=True)
-    }
+        return {}
+    gains = blocks.means - blocks.means[np.flatnonzero(rows == baseline)[0]]
+    return {int(row): float(gain) for row, gain in zip(rows, gains, strict=True)}
 
 
 def check_held_out(
@@ -120,7 +102,7 @@ def check_held_out(
         return HeldOutCheck(points, 0, 0, rmse, None, None)
     half = float(stdtrit(error.df, 0.5 + LEVEL / 2.0)) * error.sd * np.sqrt(np.diagonal(covariance))
     points = _points(shares[rows], found, gain, half)
-    f = float(apart @ np.linalg.pinv(covariance, hermitian=True) @ apart) / error.sd**2 / len(rows)
+    f = float(apart @ inverse_of(covariance) @ apart) / error.sd**2 / len(rows)
     return HeldOutCheck(
         points=points,
         inside=sum(point.inside is True for point in points),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.stats.mixture_blocks import Blocks, information_of, square_root
+from ablate.stats.mixture_blocks import Blocks, information_of, inverse_of, square_root
 from ablate.stats.mixture_models import (
     RANK,
     MixtureModel,
@@ -19,6 +19,8 @@ BENDS = (0.0, 1.0, -1.0, 5.0, -5.0)
 """Where fits of the exponential law start: logarithm of the ratio of slopes across the design."""
 STEPS = 50
 """Most steps of Levenberg and Marquardt."""
+POLISHING = 12
+"""Steps of Gauss and Newton that follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def left_out_errors(model: MixtureModel, shares: Array, blocks: Blocks, whole: A
     filled = np.where(others, blocks.values[None], 0.0)
     centred = filled - (filled.sum(axis=1) / np.maximum(sizes, 1))[:, None, :]
     totals = np.where(others, centred, 0.0).sum(axis=2)
-    means = (np.linalg.pinv(information, hermitian=True) @ totals[:, :, None])[:, :, 0]
+    means = (inverse_of(information) @ totals[:, :, None])[:, :, 0]
     root = square_root(information)
     bent = root @ _support_columns(model, shares)
     if (np.linalg.matrix_rank(bent, tol=None) < bent.shape[2]).any():
@@ -125,6 +127,7 @@ def fit_exponential(features: Array, means: Array, root: Array, slopes: Array) -
     found, misfit = _levenberg_marquardt(features, wanted, roots, first.reshape(b * starts, -1))
     best = misfit.reshape(b, starts).argmin(axis=1)
     chosen = found.reshape(b, starts, -1)[np.arange(b), best]
+    chosen = _polished(features, (root @ scaled[:, :, None])[:, :, 0], root, chosen)
     return np.column_stack([chosen[:, :-1] * size[:, None], chosen[:, -1] / size])
 
 
@@ -164,6 +167,23 @@ def _levenberg_marquardt(features: Array, wanted: Array, root: Array, start: Arr
         if not going.size:
             break
     return here, misfit
+
+
+def _polished(features: Array, wanted: Array, root: Array, start: Array) -> Array:
+    """The parameters to their last digits, by steps of Gauss and Newton: a sum of squares is flat where it is
+    least, and how far a descent gets there depends on the processor."""
+    here = start.copy()
+    left = wanted - _weighted(root, exponential_gains(here, features))
+    for _ in range(POLISHING):
+        slope = root @ exponential_jacobian(here, features)
+        step = (np.linalg.pinv(slope, rcond=RANK) @ left[:, :, None])[:, :, 0]
+        there = here + step
+        after = wanted - _weighted(root, exponential_gains(there, features))
+        sums, before = (after**2).sum(axis=1), (left**2).sum(axis=1)
+        no_worse = sums <= before * (1.0 + 1e-9) + 1e-300
+        here = np.where(no_worse[:, None], there, here)
+        left = np.where(no_worse[:, None], after, left)
+    return here
 
 
 def _weighted(root: Array, gains: Array) -> Array:

@@ -24,7 +24,7 @@ from scipy.special import fdtrc, stdtrit
 
 from ablate.stats.mixture_band import directions, independent, scheffe_critical
 from ablate.stats.mixture_region import Region
-from ablate.stats.mixture_surface import LEVEL, ErrorEstimate, Fitted, Optimum, PointGain, quadratic_form
+from ablate.stats.mixture_surface import LEVEL, ErrorEstimate, Fitted, Optimum, quadratic_form
 from ablate.stats.paired import Interval
 
 Array = NDArray[np.float64]
@@ -54,14 +54,12 @@ class Landscape:
 
 
 def find_optimum(
-    components: Sequence[str],
     fitted: Fitted,
     error: ErrorEstimate | None,
     critical: float | None,
     region: Region,
+    *,
     doubts: str,
-    points: Sequence[PointGain],
-    baseline: tuple[float, ...],
     margin: float | None,
     seed: int,
 ) -> Optimum:
@@ -70,9 +68,9 @@ def find_optimum(
     Args:
         critical: half width of the simultaneous band, in standard errors.
         doubts: why the surface is not to be believed; empty where nothing speaks against it.
-        points: the measured mixtures, for the statement that takes the optimum's place where it is withheld.
         margin: smallest gain of interest, in the endpoint's unit.
     """
+    components, baseline = fitted.model.components, fitted.model.baseline
     gain = fitted.model.gains(fitted.parameters, region.grid)
     top = int(gain.argmax())
     best = tuple(float(share) for share in region.grid[top])
@@ -95,9 +93,11 @@ def find_optimum(
     largest = (float(low.max()), float(high.max()))
     interval = (float(low[top]), float(high[top]))
     if doubts:
-        status, said = "withheld", _withheld(components, doubts, points)
+        status, said = "withheld", f"no optimum is stated: {doubts}"
     elif better.any():
         status, said = "mixture", _some_mixture(components, best, float(gain[top]), interval, largest)
+        if not fitted.model.linear:
+            said += " (by its form the exponential law has its best at a corner of the region)"
     elif moves.any() and bool((high[moves] < 0).all()):
         status, said = "baseline", _baseline(components, baseline, float(high[moves].max()))
     else:
@@ -122,6 +122,8 @@ def optimum_region(land: Landscape, fitted: Fitted, error: ErrorEstimate, seed: 
     apart = lengths > 1e-7 * lengths.max(initial=0.0)
     lead = land.gain[land.region.rivals][None, :] - land.gain[:, None]
     largest = np.where(apart, lead / np.where(apart, lengths, 1.0), -np.inf).max(axis=1) / error.sd
+    if error.holds_all:
+        return np.asarray(largest <= float(stdtrit(error.df, 0.5 + LEVEL / 2.0)))
     rank = images.shape[1]
     found = np.asarray(largest <= float(stdtrit(error.df, LEVEL)))
     between = np.flatnonzero(~found & (largest <= scheffe_critical(rank, error.df, 2.0 * ALPHA)))
@@ -241,16 +243,3 @@ def _unknown(
     )
     included = "the baseline included" if holds else "the baseline not included"
     return f"cannot be told: the optimum may lie anywhere in {spans}, {included}; {beyond}"
-
-
-def _withheld(components: Sequence[str], doubts: str, points: Sequence[PointGain]) -> str:
-    said = f"no optimum is stated: {doubts}"
-    sure = [point for point in points if point.interval and point.gain is not None and point.interval[0] > 0]
-    if not sure:
-        return f"{said}; of the measured mixtures none is seen to beat the baseline (95%, simultaneous)"
-    top = max(sure, key=lambda point: point.gain or 0.0)
-    low, high = top.interval or (0.0, 0.0)
-    return (
-        f"{said}; of the measured mixtures {len(sure)} beat the baseline (95%, simultaneous), most "
-        f"{_mixture(components, top.shares)} by {top.gain:+.3g} [{low:+.3g}, {high:+.3g}]"
-    )

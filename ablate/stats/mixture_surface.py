@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 LEVEL = 0.95
 """Of every interval and band."""
 
+UNEQUAL = 0.01
+"""Level at which mixtures are seen to differ in their noise."""
+
 ErrorSource = Literal["points x seeds", "surfaces of seeds", "misfit"]
 OptimumStatus = Literal["baseline", "mixture", "unknown", "withheld"]
 
@@ -35,9 +38,6 @@ class PointGain:
     gain: float | None
     """Of the runs alone, no surface: adjusted for seeds (least squares of points and seeds), which is the
     mean paired gain where no run is missing."""
-    interval: Interval | None
-    """Simultaneous over all measured mixtures against the baseline (Dunnett 1955, JASA 50:1096), with the
-    error of points x seeds. It holds whether or not a surface fits."""
     fitted: float | None
     """Gain on the surface."""
 
@@ -63,7 +63,8 @@ class ErrorEstimate:
     """The noise that all intervals of the surface are made of."""
 
     sd: float
-    """Standard deviation of one run about point and seed, in the endpoint's unit."""
+    """Standard deviation of one run about point and seed, in the endpoint's unit; with `surfaces of seeds`
+    the largest that it may have in any direction."""
     df: float
     source: ErrorSource
     """`points x seeds`: pure error, all of the interaction of points with seeds. `surfaces of seeds`: the
@@ -75,6 +76,20 @@ class ErrorEstimate:
     p_seed_surfaces: float | None
     """P that the surfaces of seeds differ from one another by no more than noise; None where it cannot be
     told."""
+
+    p_unequal: float | None
+    """P that the runs of all mixtures scatter alike; None where it cannot be told."""
+
+    @property
+    def is_unequal(self) -> bool:
+        """Whether some mixtures are seen to scatter more than others, so that `sd` is that of none."""
+        return self.p_unequal is not None and self.p_unequal < UNEQUAL
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether Student's intervals made of `sd` hold all contrasts at once, see
+        `mixture_error.seed_error`."""
+        return self.source == "surfaces of seeds"
 
 
 @dataclass(frozen=True)
@@ -239,6 +254,9 @@ class Surface:
     optimum: Optimum | None
     problem: str
     notes: tuple[str, ...]
+    disagreement: str = ""
+    """What another model that fits as well says of the optimum, where none was asked for; empty where it says
+    the same."""
 
     @property
     def model(self) -> ModelName | None:
@@ -246,8 +264,9 @@ class Surface:
 
     @property
     def trusted(self) -> bool:
-        """Whether nothing speaks against the surface: no lack of fit is seen, held-out mixtures lie on it."""
-        if self.fitted is None or self.error is None:
+        """Whether nothing speaks against the surface: no lack of fit is seen, held-out mixtures lie on it,
+        all mixtures scatter alike, and no other model that fits says otherwise."""
+        if self.fitted is None or self.error is None or self.error.is_unequal or self.disagreement:
             return False
         held = self.held_out.p_value if self.held_out else None
         return not (self.lack_of_fit and self.lack_of_fit.seen) and (held is None or held >= 1.0 - LEVEL)

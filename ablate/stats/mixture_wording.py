@@ -40,9 +40,16 @@ def doubts_of(surface: Surface) -> str:
         return ""
     said, lack, held = [], surface.lack_of_fit, surface.held_out
     if lack is not None and lack.seen:
-        said.append(f"the {_named(surface.model)} surface does not fit the points (p {lack.p_value:.2g})")
+        said.append(f"the {named(surface.model)} surface does not fit the points (p {lack.p_value:.2g})")
     if held is not None and held.p_value is not None and held.p_value < 0.05:
         said.append(f"the held-out mixtures do not lie on it (p {held.p_value:.2g})")
+    if surface.error is not None and surface.error.is_unequal:
+        said.append(
+            "the runs of some mixtures scatter more than those of others "
+            f"(p {surface.error.p_unequal:.2g}), so that no one noise holds for all"
+        )
+    if surface.disagreement:
+        said.append(surface.disagreement)
     return " and ".join(said)
 
 
@@ -50,7 +57,7 @@ def unsupported(candidates: Sequence[Candidate], asked: ModelName | None) -> str
     """Why no model, or not the one asked for, can be fitted."""
     concerned = [one for one in candidates if asked is None or one.model == asked]
     simplest = min(concerned, key=lambda one: one.parameters)
-    return f"the design supports no {_named(asked) if asked else 'model'}: {simplest.problem}"
+    return f"the design supports no {named(asked) if asked else 'model'}: {simplest.problem}"
 
 
 def data_notes(scored: NDArray[np.bool_], held: NDArray[np.bool_], baseline: int) -> list[str]:
@@ -60,7 +67,8 @@ def data_notes(scored: NDArray[np.bool_], held: NDArray[np.bool_], baseline: int
     if missing:
         notes.append(
             f"{missing} of {scored.size} cells have no score; the others are compared within seeds, as if "
-            "these had been lost for reasons that have nothing to do with their scores"
+            "these had been lost for reasons that have nothing to do with their scores (what a rule for "
+            "hopeless arms stopped was not: gains of stopped mixtures are a little too low)"
         )
     empty = int((~scored.any(axis=1)).sum())
     if empty:
@@ -111,5 +119,5 @@ def fit_notes(
     return notes
 
 
-def _named(model: ModelName | None) -> str:
+def named(model: ModelName | None) -> str:
     return (model or "").replace("_", " ")

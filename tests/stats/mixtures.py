@@ -18,6 +18,7 @@ def lattice(components: int, degree: int) -> np.ndarray:
 LATTICE = lattice(3, 3)
 """Ten mixtures: Scheffe's {3, 3} lattice, whose centre is the centroid."""
 FINE = lattice(3, 24)
+LINE = lattice(2, 4)
 
 
 def quadratic(x: np.ndarray) -> np.ndarray:

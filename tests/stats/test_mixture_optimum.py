@@ -99,15 +99,11 @@ def test_where_nothing_is_known_the_optimum_may_lie_anywhere_and_the_margin_is_r
 
 
 def test_where_the_baseline_alone_may_be_best_that_is_said_and_not_that_the_optimum_may_lie_anywhere():
-    """Held-out prose of results/image_share_planted: bits per byte of four shares of pictures."""
+    """Every mixture is worse than text, the nearer to it the less."""
     shares = np.array([[1 - share, share] for share in (0.0, 0.25, 0.5, 0.75)])
-    bits = [
-        [0.5282, 0.5255, 0.5301],
-        [0.5362, 0.5406, 0.5401],
-        [0.5538, 0.5533, 0.5556],
-        [0.6236, 0.6111, 0.6195],
-    ]
-    found = fit_surface(("text", "pictures"), shares, np.array(bits), 0, higher_is_better=False).optimum
+    falls = lambda x: -0.013 * np.expm1(4.537 * x[:, 1]) / 4.537  # noqa: E731
+    values = scores(falls, 3, np.random.default_rng(39), shares, 0.003)
+    found = fit_surface(("text", "pictures"), shares, values, 0, model="exponential").optimum
     assert found is not None
     assert found.status == "unknown"
     assert found.statement.startswith("text alone is the one mixture that may be the optimum")
@@ -142,23 +138,12 @@ def test_held_out_mixtures_off_the_surface_withhold_the_optimum():
     assert found.held_out.rmse > 5 * found.held_out.expected_rmse
     assert found.optimum.status == "withheld"
     assert "held-out mixtures do not lie on it" in found.optimum.statement
-    assert "of the measured mixtures" in found.optimum.statement
 
 
-def test_measured_gains_are_the_mean_paired_ones_and_their_intervals_hold_at_once():
-    rng = np.random.default_rng(6)
-    held = 0
-    for _ in range(100):
-        values = scores(harm, 3, rng)
-        points = point_gains(LATTICE, values, np.zeros(10, dtype=bool), 0, None, 0)
-        truth = harm(LATTICE)
-        held += all(
-            point.interval[0] <= gain <= point.interval[1]
-            for point, gain in zip(points[1:], truth[1:], strict=True)
-        )
+def test_measured_gains_are_the_mean_paired_ones():
+    values = scores(harm, 3, np.random.default_rng(6))
+    points = point_gains(LATTICE, values, np.zeros(10, dtype=bool), 0, None)
     assert [point.gain for point in points] == pytest.approx((values - values[0]).mean(axis=1))
-    assert points[0].interval is None
-    assert 90 <= held <= 99
 
 
 def test_four_components_have_an_optimum_too():
