@@ -15,20 +15,14 @@ def price(
     ] = False,
 ) -> None:
     """What a verdict costs in FLOPs under several schedules, averages and control variates, from A/A runs."""
-    from ablate.report.price import outdated_price, write_price
+    from ablate.report.price import write_price
+    from ablate.show_report import show_check
 
-    stale = False
-    for folder in measurements or [Path("results/variance")]:
-        if check:
-            names = outdated_price(folder)
-            stale |= bool(names)
-            print(
-                f"{folder}: {'differs from its runs: ' + ', '.join(names) if names else 'as its runs give'}"
-            )
-        else:
-            print(f"Written: {', '.join(map(str, write_price(folder)))}")
-    if stale:
-        raise typer.Exit(1)
+    folders = measurements or [Path("results/variance")]
+    if check:
+        raise typer.Exit(0 if show_check(folders) else 1)
+    for folder in folders:
+        print(f"Written: {', '.join(map(str, write_price(folder)))}")
 
 
 def bench_variance(

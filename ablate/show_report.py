@@ -118,13 +118,22 @@ def show_agreement(fresh: Path, committed: Path) -> bool:
 
 
 def show_check(folders: Sequence[Path]) -> bool:
-    """Render every study and calibration under ``folders`` again, in memory; whether the disk holds that."""
+    """Render all that lies under ``folders`` again, in memory; whether the disk holds that."""
     from ablate.report.calibration import SETTINGS_FILE, outdated
-    from ablate.report.check import examine, studies_under, sweeps_under
+    from ablate.report.check import examine, prices_under, studies_under, sweeps_under
 
-    places = {folder: sorted(path.parent for path in folder.rglob(SETTINGS_FILE)) for folder in folders}
+    places = {
+        folder: sorted({path.parent for path in folder.rglob(SETTINGS_FILE)} - {*prices_under(folder)})
+        for folder in folders
+    }
     # A folder may hold a calibration and no study.
-    found = examine([one for one in folders if studies_under(one) or sweeps_under(one) or not places[one]])
+    found = examine(
+        [
+            one
+            for one in folders
+            if studies_under(one) or sweeps_under(one) or prices_under(one) or not places[one]
+        ]
+    )
     stale = []
     calibrations = list(dict.fromkeys(place for own in places.values() for place in own))
     for place in calibrations:
@@ -137,9 +146,13 @@ def show_check(folders: Sequence[Path]) -> bool:
         out.print(_inert(line), soft_wrap=True)
     sound = not found.differences and not stale
     if sound:
-        studies, sweeps = (sum(len(under(one)) for one in folders) for under in (studies_under, sweeps_under))
-        counted = f"{studies} studies, {sweeps} sweeps" if sweeps else f"{studies} studies"
-        out.print(f"{counted} and {len(calibrations)} calibrations are what their records give.")
+        studies, sweeps, prices = (
+            sum(len(under(one)) for one in folders) for under in (studies_under, sweeps_under, prices_under)
+        )
+        counted = [f"{studies} studies", f"{sweeps} sweeps" if sweeps else ""]
+        counted.append(f"{prices} measured prices" if prices else "")
+        said = ", ".join(one for one in counted if one)
+        out.print(f"{said} and {len(calibrations)} calibrations are what their records give.")
     return sound
 
 

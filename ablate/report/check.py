@@ -30,6 +30,8 @@ from ablate.report.analysis import read_study
 from ablate.report.figures import drawn_by
 from ablate.report.load import HEADER_FILE
 from ablate.report.page import without_drawings
+from ablate.report.price import render_price
+from ablate.report.price_runs import RUNS_FILE
 from ablate.report.study import render
 from ablate.report.sweep import render_results
 from ablate.report.sweep_analysis import read_results
@@ -71,19 +73,22 @@ def check(folders: Sequence[Path] = (Path("results"),)) -> list[str]:
 
 
 def examine(folders: Sequence[Path] = (Path("results"),)) -> Check:
-    """Render every study and sweep under ``folders`` in memory and compare it with its files on disk.
+    """Render every study, sweep and measured price under ``folders`` in memory and compare it with its files
+    on disk.
 
-    A study or sweep that cannot be rendered, and a folder without a study, are differences and not errors.
+    What cannot be rendered, and a folder without a study, are differences and not errors.
     """
     found = Check()
     for folder in folders:
-        studies, sweeps = studies_under(folder), sweeps_under(folder)
-        if not studies and not sweeps:
+        studies, sweeps, prices = studies_under(folder), sweeps_under(folder), prices_under(folder)
+        if not studies and not sweeps and not prices:
             found.differences.append(f"{folder}: there is no study here, no {HEADER_FILE}")
         for study in studies:
             _examine_folder(study, lambda place: render(read_study(place)).files, found)
         for sweep in sweeps:
             _examine_folder(sweep, lambda place: render_results(read_results(place)).files, found)
+        for price in prices:
+            _examine_folder(price, render_price, found)
     return found
 
 
@@ -96,6 +101,11 @@ def studies_under(folder: Path) -> list[Path]:
 def sweeps_under(folder: Path) -> list[Path]:
     """The folders of sweeps in ``folder``, itself included."""
     return sorted(path.parent for path in folder.rglob(SWEEP_FILE))
+
+
+def prices_under(folder: Path) -> list[Path]:
+    """The folders of measured prices in ``folder``, itself included."""
+    return sorted(path.parent for path in folder.rglob(RUNS_FILE))
 
 
 def _examine_folder(

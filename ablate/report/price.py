@@ -50,13 +50,3 @@ def write_price(folder: Path) -> list[Path]:
     for name, text in files.items():
         write_whole(folder / name, text)
     return [folder / name for name in files]
-
-
-def outdated_price(folder: Path) -> list[str]:
-    """Files of the page in ``folder`` that differ from what its runs make now, by name."""
-    made = render_price(folder)
-    return sorted(
-        name
-        for name, text in made.items()
-        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
-    )

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from ablate.cli import app
 from ablate.report.analysis import read_study
+from ablate.report.check import check
 from ablate.report.load import StudyError, read_header, write_header
-from ablate.report.price import outdated_price, render_price, write_price
+from ablate.report.price import render_price, write_price
 from ablate.report.price_runs import PriceError, read_measurement
 from ablate.report.registration import lock_plan
 from ablate.report.study import render_study
@@ -51,7 +52,7 @@ def measurement(folder: Path, seeds: int = 6) -> Path:
 
 
 def test_the_committed_page_is_what_its_runs_and_the_aa_records_give() -> None:
-    assert outdated_price(VARIANCE) == []
+    assert check([VARIANCE]) == []
 
 
 def test_the_committed_last_weights_are_those_of_the_committed_aa_records() -> None:
@@ -111,10 +112,12 @@ def test_the_command_writes_the_page_and_finds_an_edited_one(tmp_path: Path) -> 
     runner = CliRunner()
     assert runner.invoke(app, ["price", str(folder)]).exit_code == 0
     assert runner.invoke(app, ["price", str(folder), "--check"]).exit_code == 0
+    whole = runner.invoke(app, ["report", str(folder), "--check"])
+    assert (whole.exit_code, "1 measured prices and 0 calibrations" in whole.output) == (0, True)
     (folder / "table.md").write_text("better", encoding="utf-8")
     assert runner.invoke(app, ["price", str(folder), "--check"]).exit_code == 1
     assert [path.name for path in write_price(folder)] == ["table.md", "price.csv"]
-    assert outdated_price(folder) == []
+    assert check([folder]) == []
 
 
 def covariate_study(folder: Path, *, locked: bool) -> Path:
