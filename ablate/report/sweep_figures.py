@@ -115,9 +115,8 @@ def surface_caption(result: SweepResult, panels: Sequence[Panel]) -> str:
         if panel.fit.surface and panel.fit.surface.fitted and not _believed(panel.fit)
     ]
     if doubted:
-        lost.append(
-            f"Withheld, as the surface does not describe the data: the optimum of {', '.join(doubted)}"
-        )
+        what = "the optimum" if len(result.sweep.components) == 2 else "dots and optimum"
+        lost.append(f"Withheld, as the surface is not to be trusted: {what} of {', '.join(doubted)}")
     incomplete = _incomplete(panels)
     if incomplete:
         lost.append(f"No gain is shown where a pair is missing: {incomplete}")

@@ -122,11 +122,11 @@ def _draw_surface(ax: Axes, fit: SweepFit, streams: Sequence[int], shading: Shad
     lines = [level for level in shading.levels if inside.min() < level < inside.max()]
     if lines:
         ax.tricontour(triangles, inside, levels=lines, colors=GREY, linewidths=0.5, linestyles="-", zorder=1)
-    sure = (seen.band_low > 0.0) | (seen.band_high < 0.0)
-    ax.plot(plane[sure, 0], plane[sure, 1], ".", color=BLACK, markersize=1.2, zorder=2)
     best = surface.optimum
     if best is None or best.status == "withheld":
         return
+    sure = (seen.band_low > 0.0) | (seen.band_high < 0.0)
+    ax.plot(plane[sure, 0], plane[sure, 1], ".", color=BLACK, markersize=1.2, zorder=2)
     member = _among(grid, best.region)
     if member.any() and not member.all():
         ax.tricontour(triangles, member.astype(float), levels=[0.5], colors=PURPLE, linewidths=1.6, zorder=4)

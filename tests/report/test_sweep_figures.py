@@ -122,16 +122,19 @@ def test_a_mixture_that_lacks_a_pair_shows_no_gain_and_the_caption_names_it(tmp_
     )
 
 
-def test_no_optimum_is_drawn_where_the_surface_does_not_describe_the_data(tmp_path):
+def test_neither_optimum_nor_what_is_significant_is_drawn_where_the_surface_does_not_describe_the_data(
+    tmp_path,
+):
     def jagged(shares, _):
         return 0.4 * (round(shares["pictures"] * 16) % 6 == 3)
 
     result, fits, figures, groups = drawn(tmp_path, THREE, jagged)
     assert fit_of(fits, "all", ACCURACY).surface.optimum.status == "withheld"
     ax = figures["surface"].axes[0]
-    assert marks(ax, "*") == []
+    assert marks(ax, "*") == marks(ax, ".") == []
     assert PURPLE not in {line.get_color() for line in ax.lines}
-    assert "Withheld, as the surface does not describe the data" in surface_caption(result, groups["surface"])
+    said = surface_caption(result, groups["surface"])
+    assert "Withheld, as the surface is not to be trusted: dots and optimum of" in said
 
 
 def test_a_design_too_small_for_a_surface_shows_its_points_and_says_why(tmp_path):
