@@ -33,7 +33,7 @@ def show_report(folder: Path) -> "RenderedStudy":
     for sentence in verdict_sentences(rendered.contrasts, rendered.header):
         out.print(_inert(sentence))
     if rendered.study.registration.locked_at is not None:
-        for sentence in rendered.study.registration.sentences:
+        for sentence in rendered.study.registration.sentences():
             out.print(_inert(sentence))
     if rendered.header.note:
         out.print(_inert(f"Note: {rendered.header.note}"))
@@ -64,7 +64,7 @@ def show_deviations(folder: Path, header: "StudyHeader") -> None:
 
     found = read_registration(folder, header, [])
     if found.deviations:
-        console().print(_inert(found.sentences[0]))
+        console().print(_inert(found.sentences()[0]))
 
 
 def _inert(text: str) -> Text:

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
             if item.name != "fresh":
                 (place / "results" / study / item.name).symlink_to(item)
     (place / "shards").symlink_to(shards)
-    for name, recipe in zip(("mine.yaml", "both.yaml"), blocks("yaml"), strict=True):
+    for name, recipe in zip(("widths.yaml", "mine.yaml", "both.yaml"), blocks("yaml"), strict=True):
         (place / name).write_text(recipe, encoding="utf-8")
     write_pictures_folder(place / "photos")
     return place
@@ -139,6 +139,21 @@ def test_the_sweep_of_the_readme_is_planned_run_and_looked_at(
     assert "Nothing was trained" in planned
     assert "report.html" in done
     assert "finished" in status
+
+
+def test_the_sweep_that_the_readme_writes_down_is_two_settings_of_four_mixtures_with_their_placebos(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablate.cli import main
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["ablate", "sweep", "widths.yaml", "--dry-run", "planted.documents=600"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert not ended.value.code, said.err
+    assert "54 runs, 54 distinct" in said.out, "2 widths, 3 seeds, text and 4 mixtures with a placebo each"
+    assert said.out.count("held_out") == 1
 
 
 def test_a_folder_of_photographs_becomes_the_shard_that_the_readme_shows(

@@ -25,7 +25,7 @@ def small_cluster(nodes: int = 2, cpus: int = 2) -> Iterator[Any]:
     try:
         utils: Any = import_module("ray.cluster_utils")
     except ImportError:
-        raise RayAddressError("Ray is not installed; pip install 'ablate[ray]'") from None
+        raise RayAddressError("Ray is not installed; pip install -c constraints.txt -e '.[ray]'") from None
     head = {"num_cpus": 0, "include_dashboard": False}
     cluster = utils.Cluster(initialize_head=True, head_node_args=head)
     try:

@@ -93,7 +93,8 @@ class RayExecutor:
             ray: Any = import_module("ray")
         except ImportError:
             raise RayAddressError(
-                "--executor ray: Ray is not installed; pip install 'ablate[ray]', or use --executor local"
+                "--executor ray: Ray is not installed; pip install -c constraints.txt -e '.[ray]', or use "
+                "--executor local"
             ) from None
         if address != "local":
             check_address(address)

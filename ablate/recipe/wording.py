@@ -14,7 +14,7 @@ def described(hint: Any) -> str:
     """A type in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return listed(str(item) for item in arguments)
+        return listed(str(item) or "'' (nothing)" for item in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(described(item) for item in arguments)
     if origin in (list, tuple):

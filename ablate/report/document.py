@@ -103,7 +103,7 @@ def compose(study: Analysis) -> Document:
             *(edge_sentences(study.tuning) if study.tuning else []),
             *([DEVIATES] if study.registration.deviations else []),
         ],
-        registration=study.registration.sentences,
+        registration=study.registration.sentences(),
         parts=[part for part in parts if isinstance(part, Picture) or part.table.rows],
         disclosures=[*disclosures(header, study.records), *_missing_inputs(study)],
         provenance=provenance(header, study.records),

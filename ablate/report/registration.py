@@ -70,13 +70,16 @@ class Registration:
         """Whether the study may be called confirmatory: locked before its first run, and nothing changed."""
         return self.locked_at is not None and not self.deviations
 
-    @property
-    def sentences(self) -> list[str]:
-        """The state of the plan in words, plain text."""
+    def sentences(self, command: str = "ablate plan RECIPE") -> list[str]:
+        """The state of the plan in words, plain text.
+
+        Args:
+            command: that locks such a plan.
+        """
         if self.locked_at is None:
             return [
-                "Plan: not locked before the first run (ablate plan RECIPE --lock), so no contrast here "
-                "counts as confirmatory."
+                f"Plan: not locked before the first run ({command} --lock), so no contrast here counts as "
+                "confirmatory."
             ]
         locked = f"Plan: locked {self.locked_at}, digest {self.digest[:12]}"
         if not self.deviations:

@@ -159,7 +159,7 @@ def _registration(result: SweepResult) -> list[str]:
     """Whether plans were locked before the runs, once if it is the same for all settings."""
     carriers: dict[str, list[str]] = {}
     for one in result.settings:
-        for sentence in one.registration.sentences if one.records else ():
+        for sentence in one.registration.sentences("ablate sweep FILE") if one.records else ():
             carriers.setdefault(sentence, []).append(one.name)
     there = sum(bool(one.records) for one in result.settings)
     return [

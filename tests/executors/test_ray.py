@@ -143,5 +143,5 @@ def wait_for_files(folder: Path, count: int) -> None:
 
 def test_without_ray_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayAddressError, match=re.escape("pip install 'ablate[ray]'")):
+    with pytest.raises(RayAddressError, match=re.escape("pip install -c constraints.txt -e '.[ray]'")):
         RayExecutor("local", Sleep(0.0), Needs(1))

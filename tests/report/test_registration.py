@@ -46,7 +46,7 @@ def registered(folder, plan):
 def test_a_study_that_ran_as_locked_is_confirmatory(folder, plan):
     found = registered(folder, plan)
     assert found.confirmatory
-    assert "nothing of it changed: confirmatory" in found.sentences[0]
+    assert "nothing of it changed: confirmatory" in found.sentences()[0]
     assert "## Confirmatory contrasts" in render_study(folder).files["table.md"]
 
 
@@ -75,15 +75,15 @@ def test_every_change_of_the_plan_is_listed(folder, plan, change, said):
     changed = dataclasses.replace(plan, **change)
     found = registered(folder, changed)
     assert not found.confirmatory
-    assert said in found.sentences[0]
-    assert "NOT confirmatory" in found.sentences[0]
+    assert said in found.sentences()[0]
+    assert "NOT confirmatory" in found.sentences()[0]
 
 
 def test_a_seed_left_out_or_added_is_a_deviation(folder, plan):
     fewer = dataclasses.replace(plan, seeds=[0, 1, 2, 3])
     for path in (folder / "records").glob("*-seed4.json"):
         path.unlink()
-    assert "seeds: locked [0, 1, 2, 3, 4], now [0, 1, 2, 3]" in registered(folder, fewer).sentences[0]
+    assert "seeds: locked [0, 1, 2, 3, 4], now [0, 1, 2, 3]" in registered(folder, fewer).sentences()[0]
     more = dataclasses.replace(plan, seeds=[0, 1, 2, 3, 4, 5])
     assert not registered(folder, more).confirmatory
 
@@ -107,7 +107,7 @@ def test_a_study_that_stopped_at_a_planned_look_is_confirmatory(tmp_path, plan):
 def test_a_run_that_began_before_the_lock_is_a_deviation(folder, plan):
     for record in recorded(early=("image",)):
         write_record(record, folder / "records" / f"{record.arm}-seed{record.seed}.json")
-    said = registered(folder, plan).sentences[0]
+    said = registered(folder, plan).sentences()[0]
     assert "trained before the plan was locked: image seed 0, image seed 1" in said
 
 
@@ -116,14 +116,14 @@ def test_a_baseline_shared_with_an_earlier_study_is_said_and_is_no_deviation(fol
         write_record(record, folder / "records" / f"{record.arm}-seed{record.seed}.json")
     found = registered(folder, plan)
     assert found.confirmatory
-    assert "text seed 0" in found.sentences[-1]
+    assert "text seed 0" in found.sentences()[-1]
 
 
 def test_a_lock_edited_by_hand_proves_nothing(folder, plan):
     held = json.loads((folder / LOCK_FILE).read_text())
     held["plan"]["margins"][ACCURACY] = 0.2
     (folder / LOCK_FILE).write_text(json.dumps(held))
-    said = registered(folder, dataclasses.replace(plan, margins={ACCURACY: 0.2})).sentences[0]
+    said = registered(folder, dataclasses.replace(plan, margins={ACCURACY: 0.2})).sentences()[0]
     assert "plan.lock.json was edited after it was written" in said
     assert "NOT confirmatory" in said
 
@@ -155,8 +155,8 @@ def test_every_look_at_new_records_is_logged_once_and_an_unplanned_one_is_a_devi
     log_look(folder, plan, recorded(), now="2026-03-03")
     found = registered(folder, plan)
     assert [look.pairs for look in found.looks] == [3, 5]
-    assert "looked at 3 pairs, planned were looks at 5" in found.sentences[0]
-    assert "Looks taken: 3 pairs (2026-01-02T10:00:00+00:00), 5 pairs (2026-03-03)." in found.sentences
+    assert "looked at 3 pairs, planned were looks at 5" in found.sentences()[0]
+    assert "Looks taken: 3 pairs (2026-01-02T10:00:00+00:00), 5 pairs (2026-03-03)." in found.sentences()
 
 
 def test_rendering_a_report_is_a_look_and_rendering_it_again_is_none(folder, plan):
