@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ablate.executors import ray_task
@@ -89,15 +90,14 @@ class RayExecutor:
         self, address: str, work: Work, needs: Needs, slots: int = 0, ranks: tuple[int, int] = (1, 1)
     ) -> None:
         quiet_ray()
-        try:
-            ray: Any = import_module("ray")
-        except ImportError:
+        if find_spec("ray") is None:
             raise RayAddressError(
                 "--executor ray: Ray is not installed; pip install -c constraints.txt -e '.[ray]', or use "
                 "--executor local"
-            ) from None
+            )
         if address != "local":
-            check_address(address)
+            os.environ.update(check_address(address))  # read when Ray is imported
+        ray: Any = import_module("ray")
         self._ray = ray
         self.work = work
         self.needs = needs

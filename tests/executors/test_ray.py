@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,13 @@ from ablate.bench.executors import ExecutorBench, Sleep, timed, trivial_jobs
 from ablate.executors.environment import CHECKOUT
 from ablate.executors.events import Failed, Finished, Lost, Started
 from ablate.executors.ray import ClusterError, Needs, RayExecutor, pack
-from ablate.executors.ray_probe import ANSWER_SECONDS, CONNECT_SECONDS, RayAddressError, check_address
+from ablate.executors.ray_probe import (
+    ANSWER_SECONDS,
+    AUTH_MODE,
+    CONNECT_SECONDS,
+    RayAddressError,
+    check_address,
+)
 from ablate.executors.schedule import run_jobs
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +82,40 @@ def test_a_port_that_is_not_rays_is_named_when_its_time_is_up(monkeypatch: pytes
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(RayAddressError, match=f"{address}: no Ray cluster answers"):
             check_address(address)
+
+
+GUARDED = """
+import subprocess
+import sys
+from ablate.bench.ray_cluster import small_cluster
+with small_cluster(1, 1) as cluster:
+    print(cluster.address, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_that_wants_a_token_is_given_this_machines_and_else_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("0123456789abcdef" * 4, encoding="utf-8")
+    monkeypatch.delenv(AUTH_MODE, raising=False)
+    around = {**os.environ, "HOME": str(home), AUTH_MODE: "token", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED], env=around, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        address = started.stdout.readline().strip()
+        monkeypatch.setenv("HOME", str(home))
+        assert check_address(address) == {AUTH_MODE: "token"}
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setattr("ablate.executors.ray_probe.ANSWER_SECONDS", 6.0)
+        with pytest.raises(RayAddressError, match=r"wants a token.*copy ~/\.ray/auth_token"):
+            check_address(address)
+        started.communicate("")
 
 
 @pytest.fixture(scope="module")
