@@ -85,7 +85,6 @@ def test_a_port_that_is_not_rays_is_named_when_its_time_is_up(monkeypatch: pytes
 
 
 GUARDED = """
-import subprocess
 import sys
 from ablate.bench.ray_cluster import small_cluster
 with small_cluster(1, 1) as cluster:
