@@ -17,10 +17,10 @@ from subprocess import run
 from ablate.bench.measurement import Measurement
 from ablate.budget.ledger import Ledger
 from ablate.record import CurvePoint, Pairing, RunRecord, Score, write_record
-from ablate.study.index import Index, append_entries, entry_of, tasks_digest
+from ablate.study.index import Index, append_entries, entry_of
 from ablate.study.plans import PlannedRun, StudyPlan, write_plan
 from ablate.study.standing import standing
-from ablate.study.store import Store
+from ablate.study.store import Store, tasks_digest
 
 STATUS_SECONDS = 2.0
 DECISION_SECONDS = 5.0

@@ -25,6 +25,11 @@ class Job:
     identity: str
     """The identity that was planned: data that change while a study runs are refused."""
 
+    @property
+    def scored(self) -> tuple[str, str]:
+        """The run and what it is scored on. Studies share a run whatever their tasks, and no scores."""
+        return self.identity, repr(self.recipe.tasks)
+
 
 Report = Callable[["Progress"], None]
 """Called by a run about once a second with where it stands."""

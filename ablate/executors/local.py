@@ -184,7 +184,7 @@ def _receive(connection: Connection, one: _Running) -> Event:
     try:
         event: Event = connection.recv()
         return event
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):  # also in the middle of what it said
         one.process.join()
         code = one.process.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -8,18 +8,18 @@ lost costs one slow pass over the store and nothing else. Each node appends to a
 
 import contextlib
 import gc
-import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.record import RunRecord, read_record
 from ablate.study.liveness import this_process
+from ablate.study.store import tasks_digest
 
 MOST_FILES = 64
 """More files than these are written into one."""
@@ -62,12 +62,6 @@ class Entry(NamedTuple):
 
 _KINDS = (str, str, str, int, float, int, int)
 _STATUSES = ("finished", "diverged")
-
-
-def tasks_digest(data_digests: Mapping[str, str]) -> str:
-    """One digest of the `task/...` digests among ``data_digests``, 16 hexadecimal digits."""
-    tasks = sorted(item for item in data_digests.items() if item[0].startswith("task/"))
-    return hashlib.blake2b(json.dumps(tasks).encode(), digest_size=8).hexdigest()
 
 
 def entry_of(record: RunRecord, identity: str, found: os.stat_result) -> Entry:

@@ -153,7 +153,7 @@ def announced(
     for plan in plans:
         write_plan(plan, store)
     with ExitStack() as stack:
-        signs = [stack.enter_context(_driver(name, digest, store, seconds)) for name, digest in named]
+        signs = dict(stack.enter_context(_driver(name, digest, store, seconds)) for name, digest in named)
         for name, digest in named:
             # Who came at the same moment: both may be refused, never none.
             _refuse_others(name, digest, store)
@@ -162,8 +162,8 @@ def announced(
 
 
 @contextmanager
-def _driver(study: str, recipe_digest: str, store: Path, seconds: float) -> Iterator[Path]:
-    """The file that says that this process runs ``study``."""
+def _driver(study: str, recipe_digest: str, store: Path, seconds: float) -> Iterator[tuple[Path, bytes]]:
+    """The file that says that this process runs ``study``, and what it holds."""
     token = secrets.token_hex(8)
     path = _folder(store) / f"{study}.{token}.driver"
     content = sign_content(token, this_process(), seconds, {"recipe_digest": recipe_digest})
@@ -171,15 +171,18 @@ def _driver(study: str, recipe_digest: str, store: Path, seconds: float) -> Iter
         with disk_errors(store):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        yield path
+        yield path, content
     finally:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
-def _renew(signs: list[Path]) -> None:
-    for path in signs:
-        os.utime(path)
+def _renew(signs: dict[Path, bytes]) -> None:
+    for path, content in signs.items():
+        try:
+            os.utime(path)
+        except FileNotFoundError:  # removed while this process was stopped for long: it goes on
+            path.write_bytes(content)
 
 
 def _refuse_others(study: str, recipe_digest: str, store: Path) -> None:

@@ -131,9 +131,9 @@ def _score_again(
     backbone = load_backbone(recipe.model, materials.vocabulary, folder / "model")
     scores, items, notes = score(backbone, materials)
     lease.check()
-    items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
     data = {name: digest for name, digest in record.data_digests.items() if not name.startswith("task/")}
     data |= _task_digests(materials)
+    items.to_parquet(store.items(record.identity, data), compression="zstd", index=False)
     encoders = build_encoders(recipe, plan.arm, record.seed)
     averaged = averaging_notes(recipe.train, plan.steps)
     notes = [*initial_notes(recipe.model), *pretraining_notes(encoders), *averaged, *notes]
@@ -156,20 +156,20 @@ def _train_and_score(
     lease: Lease,
     report: Callable[[Progress], None] | None,
 ) -> RunRecord:
-    recipe, folder = materials.recipe, lease.folder
+    recipe, folder, store = materials.recipe, lease.folder, Store(job.store)
     origin = provenance() | _ranks(recipe)
     backbone, trained = train_run(job, materials, plan, folder, _renewing(lease, report))
     result = trained.fit
     scores, items, notes = ({}, None, []) if result.diverged else score(backbone, materials)
     lease.check()
     if items is not None:
-        items.to_parquet(folder / "items.parquet", compression="zstd", index=False)
+        items.to_parquet(store.items(identity, materials.digests), compression="zstd", index=False)
     averaged = [] if result.diverged else averaging_notes(recipe.train, plan.steps)
     notes = [*initial_notes(recipe.model), *trained.notes, *averaged, *notes]
     digests = (trained.initial, trained.final)
     record = _record(job, materials, plan, identity, digests, result, scores, origin, notes)
     lease.check()
-    keep_record(Store(job.store), record)
+    keep_record(store, record)
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return record
 

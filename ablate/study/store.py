@@ -1,7 +1,7 @@
 """The record store: one folder per run identity, shared by all studies.
 
 STORE/ab/abcdef.../record.json   the record, written last: a run with a record is finished
-                  /items.parquet  item-level scores
+                  /items-<tasks>.parquet  item-level scores, by `tasks_digest`
                   /model/         the checkpoint as a Hugging Face folder
                   /checkpoint.ckpt  while the run is under way
                   /lease.1.json   while somebody trains it (`ablate.study.lease`)
@@ -11,8 +11,10 @@ STORE/ab/abcdef.../record.json   the record, written last: a run with a record i
 """
 
 import errno
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +66,12 @@ def _is_refused(error: Exception, folder: Path) -> bool:
     return place.is_relative_to(above) or above.is_relative_to(place)
 
 
+def tasks_digest(data_digests: Mapping[str, str]) -> str:
+    """One digest of the `task/...` digests among ``data_digests``, 16 hexadecimal digits."""
+    tasks = sorted(item for item in data_digests.items() if item[0].startswith("task/"))
+    return hashlib.blake2b(json.dumps(tasks).encode(), digest_size=8).hexdigest()
+
+
 class Store:
     """Finished and unfinished runs by identity."""
 
@@ -83,13 +91,20 @@ class Store:
         path = self.folder(identity) / "record.json"
         return read_record(path) if path.exists() else None
 
+    def items(self, identity: str, data_digests: Mapping[str, str]) -> Path:
+        """Where item scores of a run lie, whether or not they exist: those of other tasks are other files, so
+        that a record and its items agree whenever whoever scores a run again is killed."""
+        return self.folder(identity) / f"items-{tasks_digest(data_digests)}.parquet"
+
     def publish(self, record: RunRecord, results: Path) -> None:
         """Copy a finished run's record and item scores into a study's results folder."""
         name = run_name(record)
         for room in ("records", "items"):
             (results / room).mkdir(parents=True, exist_ok=True)
         write_record(record, results / "records" / f"{name}.json")
-        items = self.folder(record.identity) / "items.parquet"
+        items = self.items(record.identity, record.data_digests)
+        if not items.exists():  # a store of before tasks had files of their own
+            items = items.with_name("items.parquet")
         if items.exists():
             write_whole(results / "items" / f"{name}.parquet", items.read_bytes())
 

@@ -19,12 +19,12 @@ from ablate.report.registration import LOCK_FILE, lock_plan
 from ablate.report.sweep_file import SWEEP_FILE
 from ablate.study.dispatch import dispatch
 from ablate.study.identity import run_identity
-from ablate.study.index import Index, tasks_digest
+from ablate.study.index import Index
 from ablate.study.plans import PlannedRun, StudyPlan, announced
 from ablate.study.provenance import provenance
 from ablate.study.run import relabel
 from ablate.study.screened import read_exclusions
-from ablate.study.store import Store, StoreError, disk_errors
+from ablate.study.store import Store, StoreError, disk_errors, tasks_digest
 
 
 @dataclass(frozen=True)

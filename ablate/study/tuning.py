@@ -30,10 +30,9 @@ from ablate.report.tuning import (
 )
 from ablate.study.dispatch import dispatch
 from ablate.study.identity import run_identity
-from ablate.study.index import tasks_digest
 from ablate.study.plans import PlannedRun, StudyPlan, announced
 from ablate.study.run import is_scored, relabel
-from ablate.study.store import Store, disk_errors, run_name
+from ablate.study.store import Store, disk_errors, run_name, tasks_digest
 from ablate.study.study import Places
 
 
@@ -224,9 +223,9 @@ def run_trials(
         executor: where runs are trained; ``slots`` processes of this machine if left out.
         sweep: name and digest of the sweep, see `announced`.
     """
-    distinct: dict[str, Job] = {}
+    distinct: dict[tuple[str, str], Job] = {}
     for job in jobs:
-        distinct.setdefault(job.identity, job)
+        distinct.setdefault(job.scored, job)
     planned = [planned_trials(plan) for plan in plans]
     with announced(planned, places.store, sweep=sweep), disk_errors(places.results):
         return dispatch(list(distinct.values()), slots, see, executor)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from ablate.executors.events import Event, Failed, Finished
 from ablate.executors.job import Job
 from ablate.executors.schedule import Executor
 from ablate.recipe.sweep_schema import HopelessConfig
+from ablate.record import RunRecord
 from ablate.report.load import StudyError, load_records
 from ablate.report.sweep_file import SweepFile, read_sweep, write_sweep
 from ablate.study.dispatch import dispatch
 from ablate.study.plans import announced
-from ablate.study.run import relabel
+from ablate.study.run import is_scored, relabel
 from ablate.study.store import Store, disk_errors
 from ablate.study.study import Places, Prepared, look_up, open_results
 from ablate.sweep.hopeless import first_seeds, hopeless_arms, refuse_unlocked
@@ -29,6 +30,10 @@ class _Place:
     setting: SettingPlan
     prepared: Prepared
     job: Job
+
+
+_Wanted = dict[tuple[str, str], list[_Place]]
+"""Runs by `Job.scored`, with all their names."""
 
 
 def run_sweep(
@@ -76,13 +81,13 @@ def run_sweep(
     return failures
 
 
-def _failed(failures: Collection[Failed], wanted: Mapping[str, list[_Place]]) -> dict[str, str]:
+def _failed(failures: Collection[Failed], wanted: _Wanted) -> dict[str, str]:
     """Every name of the runs that failed, to why, in one line."""
     found = {}
     for failure in failures:
         lines = failure.error.strip().splitlines() or ["no reason was given"]
         why = lines[-1] if lines[0].startswith("Traceback") else " ".join(lines)
-        for place in wanted[failure.job.identity]:
+        for place in wanted[failure.job.scored]:
             found[f"{place.setting.name}/{place.job.arm}, seed {place.job.seed}"] = why
     return found
 
@@ -106,22 +111,20 @@ def _ready(plan: SweepPlan) -> Iterator[tuple[SettingPlan, Prepared]]:
     return ((one, one.prepared) for one in plan.settings if one.prepared is not None)
 
 
-def _missing(
-    ready: Collection[tuple[SettingPlan, Prepared]], of: Callable[[str, int], bool]
-) -> dict[str, list[_Place]]:
+def _missing(ready: Collection[tuple[SettingPlan, Prepared]], of: Callable[[str, int], bool]) -> _Wanted:
     """Every missing run, of the settings' seeds that are wanted, with all its names, by identity, seed by
     seed."""
-    found: dict[str, list[_Place]] = defaultdict(list)
+    found: _Wanted = defaultdict(list)
     named = [_Place(setting, prepared, job) for setting, prepared in ready for job in prepared.jobs]
     seeds = list(dict.fromkeys(place.job.seed for place in named))
     for place in sorted(named, key=lambda place: seeds.index(place.job.seed)):
         if of(place.setting.name, place.job.seed):
-            found[place.job.identity].append(place)
+            found[place.job.scored].append(place)
     return found
 
 
 def _train(
-    wanted: dict[str, list[_Place]],
+    wanted: _Wanted,
     places: Places,
     slots: int,
     see: Callable[[Event], None],
@@ -131,19 +134,25 @@ def _train(
     jobs = [named[0].job for named in wanted.values()]
 
     def publish(event: Finished) -> None:
-        _publish(store, places, wanted[event.job.identity])
+        _publish(store, places, wanted[event.job.scored], event.record)
 
     with disk_errors(places.results):
         return dispatch(jobs, slots, see, executor, publish)
 
 
-def _publish(store: Store, places: Places, named: list[_Place]) -> None:
-    """Put the record of a run into every study that has it, under the name that it has there."""
+def _publish(store: Store, places: Places, named: list[_Place], ended: RunRecord) -> None:
+    """Put the record of a run into every study that has it, under the name that it has there.
+
+    Args:
+        ended: as its own job gave it, should the store hold the scores of other tasks by now.
+    """
     stored = store.record(named[0].job.identity)
-    assert stored is not None, "a run that has finished has a record"
     for place in named:
         arms = {each.arm.name: each for each in place.prepared.plans}
-        record = relabel(stored, place.job.recipe, arms[place.job.arm], place.prepared.materials)
+        materials = place.prepared.materials
+        own = stored if stored is not None and is_scored(stored, materials) else ended
+        record = relabel(own, place.job.recipe, arms[place.job.arm], materials)
+        record = dataclasses.replace(record, notes=list(dict.fromkeys(record.notes)))
         store.publish(record, _places(places, place.setting).results)
 
 

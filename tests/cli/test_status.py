@@ -11,11 +11,10 @@ import pytest
 from own_study import Ran
 
 from ablate.bench.store import made_up_record
-from ablate.study.index import tasks_digest
 from ablate.study.lease import claim
 from ablate.study.plans import PlannedRun, StudyPlan, write_plan
 from ablate.study.states import keep_record, write_failure
-from ablate.study.store import Store
+from ablate.study.store import Store, tasks_digest
 
 RECORD = made_up_record()
 TASKS = tasks_digest(RECORD.data_digests)

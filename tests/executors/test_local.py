@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from works import Environment, Leaving, Scripted
+from works import Environment, Leaving, Scripted, Talkative
 
 from ablate.bench.executors import ExecutorBench, Sleep, timed, trivial_jobs
-from ablate.executors.events import Finished, Started
+from ablate.executors.events import Finished, Lost, Started
 from ablate.executors.job import Job
 from ablate.executors.local import LocalExecutor
 from ablate.executors.schedule import run_jobs
@@ -95,6 +95,19 @@ def test_no_more_runs_at_a_time_than_fit_what_the_first_needed(tmp_path: Path) -
     with closing(LocalExecutor(4, Scripted(tmp_path), memory=1 << 20)) as executor:
         list(run_jobs(trivial_jobs(2), executor))
         assert executor.room.each == 1  # a process needs more than a megabyte
+
+
+def test_a_run_killed_in_the_middle_of_what_it_says_is_lost_and_tried_again(tmp_path: Path) -> None:
+    with closing(LocalExecutor(1, Talkative(tmp_path))) as executor:
+        events = []
+        for event in run_jobs(trivial_jobs(2), executor):
+            events.append(event)
+            if isinstance(event, Started) and len(events) == 1:
+                assert wait_for(lambda: (tmp_path / "about-to-say").exists())
+                time.sleep(0.5)  # it waits for the driver to read on
+                os.kill(event.pid, signal.SIGKILL)
+    assert [event.job.seed for event in events if isinstance(event, Lost)] == [0]
+    assert {event.job.seed for event in events if isinstance(event, Finished)} == {0, 1}
 
 
 def test_closing_ends_what_is_running(tmp_path: Path) -> None:

@@ -43,6 +43,21 @@ class Scripted:
 
 
 @dataclass(frozen=True)
+class Talkative:
+    """The first attempt of seed 0 ends with more to say than a pipe takes at once."""
+
+    folder: Path
+
+    def __call__(self, job: Job, report: Report) -> RunRecord:
+        record = blank_record(job)
+        sign = self.folder / "about-to-say"
+        if job.seed == 0 and not sign.exists():
+            sign.touch()
+            record.notes.extend(f"{at:08d}" for at in range(20_000))
+        return record
+
+
+@dataclass(frozen=True)
 class Leaving:
     """A run that leaves its process id, and then sleeps long."""
 

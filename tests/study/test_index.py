@@ -10,9 +10,9 @@ import pytest
 from ablate.bench.store import made_up_record
 from ablate.record import RecordError, RunRecord, write_record
 from ablate.study import index as index_module
-from ablate.study.index import MOST_FILES, Index, append_entries, tasks_digest
+from ablate.study.index import MOST_FILES, Index, append_entries
 from ablate.study.states import keep_record, write_failure
-from ablate.study.store import Store
+from ablate.study.store import Store, tasks_digest
 
 RECORD = made_up_record()
 

@@ -2,12 +2,13 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from ablate.bench.store import made_up_record
-from ablate.study.index import Index, tasks_digest
+from ablate.study.index import Index
 from ablate.study.lease import claim
 from ablate.study.liveness import LEASE_SECONDS, Holder, sign_content
 from ablate.study.plans import (
@@ -22,7 +23,7 @@ from ablate.study.plans import (
 )
 from ablate.study.standing import Standing, standing
 from ablate.study.states import keep_record, write_failure
-from ablate.study.store import Store, StoreError
+from ablate.study.store import Store, StoreError, tasks_digest
 
 RECORD = made_up_record()
 TASKS = tasks_digest(RECORD.data_digests)
@@ -130,6 +131,18 @@ def test_a_driver_whose_sign_is_from_the_future_is_not_taken_for_dead(tmp_path: 
         with pytest.raises(StudyBusyError), announced([plan_of(digest="b" * 32)], tmp_path):
             pass
         assert sign.exists()
+
+
+def test_a_driver_that_was_stopped_for_long_signs_again_when_it_goes_on(tmp_path: Path) -> None:
+    with announced([plan_of(digest="a" * 32)], tmp_path, seconds=0.4):
+        (sign,) = (tmp_path / "plans").glob("*.driver")
+        sign.unlink()  # by a driver that took it for dead
+        end = time.monotonic() + 10
+        while not sign.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        with pytest.raises(StudyBusyError), announced([plan_of(digest="b" * 32)], tmp_path):
+            pass
+    assert not list((tmp_path / "plans").glob("*.driver"))
 
 
 def test_two_sweeps_of_one_name_do_not_run_at_one_time(tmp_path: Path) -> None:

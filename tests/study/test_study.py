@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ablate.executors.events import Event, Failed, Finished, Lost, Moved, Started
@@ -16,6 +17,7 @@ from ablate.record import RunRecord, read_record
 from ablate.report.study import render_study
 from ablate.study.identity import run_identity
 from ablate.study.run import execute
+from ablate.study.store import Store
 from ablate.study.study import Places, prepare_study, run_study
 from encoders.patches import Patches
 
@@ -128,6 +130,30 @@ def test_new_tasks_are_scored_from_the_checkpoint_without_training(
         assert record.scores["planted/accuracy"].items == 24
         assert record.final_weights == done.records[arm, 0].final_weights
         assert record.provenance["started"] == done.records[arm, 0].provenance["started"]
+
+
+def test_whoever_scores_a_run_again_and_is_killed_leaves_the_items_of_the_record_that_is_there(
+    tiny: Callable[..., Recipe], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(tmp_path / "store", cache, tmp_path / "results")
+
+    def of(limit: int) -> Recipe:
+        return tiny("budget={match: positions, steps: 2}", "seeds=[0]", f"tasks.planted.limit={limit}")
+
+    job = prepare_study(of(8), places, threads=1).jobs[0]
+    record = execute(job)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ablate.study.run.keep_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            execute(prepare_study(of(16), places, threads=1).jobs[0])
+    Store(places.store).publish(record, places.results)
+    (items,) = (places.results / "items").glob("*.parquet")
+    found = pd.read_parquet(items)
+    assert len(found[found.task == "planted"].item.unique()) == record.scores["planted/accuracy"].items == 8
 
 
 def test_what_an_encoder_was_pretrained_on_stays_disclosed_when_new_tasks_are_scored(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ablate.executors.events import Event, Finished, Started
@@ -112,6 +113,27 @@ def test_only_what_is_missing_is_trained(swept: Swept, tmp_path: Path) -> None:
     run_sweep(plan_sweep(swept.sweep, swept.places, threads=1), swept.places, 2, events.append)
     assert [event.record.identity for event in events if isinstance(event, Finished)] == [lost.identity]
     assert read_record(folder / "record.json").final_weights == lost.final_weights
+
+
+def test_settings_that_differ_in_their_tasks_share_runs_and_no_scores(
+    swept: Swept, written: str, tmp_path: Path
+) -> None:
+    across = written.partition("\nsweep:")[0]
+    across += "\nsweep: {across: {items: {few: {tasks.planted.limit: 8}, many: {tasks.planted.limit: 16}}}}\n"
+    (tmp_path / "sweep.yaml").write_text(across, encoding="utf-8")
+    places = dataclasses.replace(swept.places, store=tmp_path / "store", results=tmp_path / "results")
+    planned = plan_sweep(load_sweep(tmp_path / "sweep.yaml"), places, threads=1)
+    events: list[Event] = []
+    assert run_sweep(planned, places, 2, events.append) == []
+    assert len(planned.distinct) == len(planned.cells) / 2
+    for name, limit in (("few", 8), ("many", 16)):
+        paths = list((places.results / name / "records").glob("*.json"))
+        assert len(paths) == len(planned.distinct)
+        for path in paths:
+            assert read_record(path).scores["planted/accuracy"].items == limit
+        for path in (places.results / name / "items").glob("*.parquet"):
+            found = pd.read_parquet(path)
+            assert len(found[found.task == "planted"].item.unique()) == limit
 
 
 def test_a_setting_that_cannot_run_is_named_and_the_others_go_on(
