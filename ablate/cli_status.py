@@ -18,7 +18,7 @@ def status(
         ".ablate/store"
     ),
     watch: Annotated[
-        bool, typer.Option("--watch", help="Look again every 2 seconds, until every run has ended.")
+        bool, typer.Option("--watch", help="Look again every 2 seconds, until every run has ended or failed.")
     ] = False,
 ) -> None:
     """Where the runs of a study or a sweep stand, from any terminal and any node that sees the store.
@@ -31,7 +31,7 @@ def status(
 
     plans, index = read_plans(study, store), Index(store)
     found = standing(plans, index)
-    if watch and not found.is_finished:
+    if watch and not found.is_settled:
         found = _watch(study, store, index)
     else:
         _show(study, found)
@@ -49,7 +49,7 @@ def _show(study: str, found: "Standing") -> None:
 
 
 def _watch(study: str, store: Path, index: "Index") -> "Standing":
-    """Show how the runs stand until all have ended."""
+    """Show how the runs stand until all have ended or failed."""
     import time
 
     from rich.live import Live
@@ -64,6 +64,6 @@ def _watch(study: str, store: Path, index: "Index") -> "Standing":
             index.refresh()
             found = standing(read_plans(study, store), index)
             live.update(status_shown(study, found), refresh=True)
-            if found.is_finished:
+            if found.is_settled:
                 return found
             time.sleep(REFRESH_SECONDS)

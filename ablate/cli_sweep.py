@@ -41,14 +41,23 @@ def sweep(
     """Train what is missing of a sweep, then print its report. Safe to kill and to run again.
 
     With train.nodes > 1 it is started once on each node, by srun or torchrun. Exit code 1 if a setting or a
-    run could not be run, 2 if the sweep itself is refused.
+    run could not be run, or a run diverged; 2 if the sweep itself is refused.
     """
     from ablate.cli_nodes import on_first_node, refuse_here, show_unable
     from ablate.executors.placement import runs_here
     from ablate.show import show_failures
     from ablate.show_report import show_sweep_report
-    from ablate.show_sweep import SweepDisplay, show_locks, show_points, show_problems, show_sweep_plan
+    from ablate.show_sweep import (
+        SweepDisplay,
+        show_diverged,
+        show_locks,
+        show_points,
+        show_problems,
+        show_sweep_plan,
+    )
     from ablate.study.dispatch import open_executor
+    from ablate.study.index import Index
+    from ablate.study.standing import standing
     from ablate.study.study import Places
     from ablate.sweep.load import load_sweep
     from ablate.sweep.plan import plan_sweep
@@ -84,5 +93,6 @@ def sweep(
     if failures:
         show_failures(failures)
     show_sweep_report(places.results)
-    if show_problems(plan) or failures or failed_trials:
+    diverged = show_diverged(standing(plan.planned, Index(store)))
+    if show_problems(plan) or failures or failed_trials or diverged:
         raise typer.Exit(1)

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     from ablate.executors.events import Event
     from ablate.study.plans import StudyPlan
+    from ablate.study.standing import Standing
     from ablate.study.study import Places
     from ablate.sweep.plan import SweepPlan
 
+MOST_NAMED = 20
+"""Runs that a line names."""
 LOOK_SECONDS = 2.0
 """Least time between two looks at how the runs of a sweep stand."""
 
@@ -116,6 +119,16 @@ def show_problems(plan: "SweepPlan") -> bool:
     for one in bad:
         out.print(Text(f"ablate: setting {one.name} cannot be run: {one.problem}"))
     return bool(bad)
+
+
+def show_diverged(found: "Standing") -> bool:
+    """Name on stderr the runs that diverged, of which no average is made; whether there are any."""
+    named = [f"{study} {run.arm} seed {run.seed}" for study, run in found.diverged]
+    if named:
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        said = f"ablate: diverged, and in no average: {', '.join(named[:MOST_NAMED])}{more}"
+        Console(stderr=True, soft_wrap=True).print(Text(said))
+    return bool(named)
 
 
 class SweepDisplay:

@@ -226,6 +226,8 @@ class _Leader:
             RankError: it gave no sign of life for long.
         """
         said = _read(_file(self.store, self.node))
+        if self.token is not None and said and said.get("token") != self.token:
+            return False  # that command is gone, and another has nodes of its own
         if said != self.seen:
             if self.seen is not None and said:
                 self.token = said.get("token")

@@ -78,6 +78,11 @@ class Standing:
         return all(not count or state in ENDED for state, count in self.total.states.items())
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to wait for: every run has ended, or failed and is not tried again."""
+        return all(not count or state in (*ENDED, "failed") for state, count in self.total.states.items())
+
+    @property
     def went_wrong(self) -> bool:
         """Whether a run failed or diverged."""
         return bool(self.total.states["failed"] or self.total.states["diverged"])

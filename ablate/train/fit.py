@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,12 @@ class Fit:
 def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
     kinds = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
     return [kinds[name](save_dir=folder, name=name, version="") for name in config.loggers]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether training can go on from there: a file that a power cut has torn is as good as none, and would
+    stand in the way of its run for ever. torch writes archives, whose end holds their table."""
+    return checkpoint.is_dir() or zipfile.is_zipfile(checkpoint)
 
 
 def fit(
@@ -107,7 +114,7 @@ def fit(
             trainer.fit(
                 module,
                 datamodule=data,
-                ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+                ckpt_path=str(checkpoint) if _is_whole(checkpoint) else None,
                 weights_only=True,
             )
         except DivergedError as error:

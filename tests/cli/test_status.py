@@ -59,8 +59,8 @@ def test_exit_codes_say_unfinished_finished_and_wrong(status: Status, store: Pat
     for arm, seed in (("text", 0), ("text", 1), ("image", 0)):
         finish(store, arm, seed)
     write_failure(folder(store, "image", 1), "Traceback\n  File x\nValueError: \x1b[31mno such shard")
-    failed = status()
-    assert failed.code == 1
+    failed = status("quickstart", "--watch")
+    assert failed.code == 1, "there is nothing left to wait for"
     assert "image seed 1 failed" in failed.out
     assert "no such shard" in failed.out
     assert "\x1b" not in failed.out

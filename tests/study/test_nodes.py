@@ -126,6 +126,26 @@ def test_a_run_that_an_older_command_left_behind_is_not_joined(job: Job, tmp_pat
     assert said == []
 
 
+def test_a_node_whose_command_was_killed_does_not_serve_the_next_one(tmp_path: Path) -> None:
+    """The next one has nodes of its own; two of one number would train the same ranks."""
+    (tmp_path / "nodes").mkdir()
+    first = tmp_path / "nodes" / "x.json"
+
+    def lead(token: str, beat: int) -> None:
+        first.write_text(json.dumps({"token": token, "beat": beat, "over": False}), encoding="utf-8")
+
+    lead("old", 0)
+    second = threading.Thread(target=follow, args=(tmp_path, tmp_path, SECOND))
+    second.start()
+    time.sleep(0.1)
+    lead("old", 1)
+    time.sleep(0.1)
+    assert second.is_alive()
+    lead("new", 0)
+    second.join(5)
+    assert not second.is_alive()
+
+
 def test_a_run_of_one_node_is_announced_to_nobody(job: Job, tiny_file: Path, tmp_path: Path) -> None:
     with announced(replace(job, recipe=load_recipe(tiny_file)), FIRST, tmp_path, 9) as all_there:
         assert all_there()

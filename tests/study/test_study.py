@@ -132,6 +132,18 @@ def test_new_tasks_are_scored_from_the_checkpoint_without_training(
         assert record.provenance["started"] == done.records[arm, 0].provenance["started"]
 
 
+def test_a_checkpoint_that_was_torn_is_as_good_as_none(
+    tiny: Callable[..., Recipe], cache: Path, tmp_path: Path
+) -> None:
+    places = Places(tmp_path / "store", cache, tmp_path / "results")
+    recipe = tiny("budget={match: positions, steps: 2}", "seeds=[0]", "arms.image.controls=[]")
+    job = prepare_study(recipe, places, threads=1).jobs[0]
+    folder = Store(places.store).folder(job.identity)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.ckpt").write_bytes(b"PK" + bytes(5000))
+    assert execute(job).status == "finished"
+
+
 def test_whoever_scores_a_run_again_and_is_killed_leaves_the_items_of_the_record_that_is_there(
     tiny: Callable[..., Recipe], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
