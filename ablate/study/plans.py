@@ -115,10 +115,21 @@ def read_plans(name: str, store: Path) -> list[StudyPlan]:
     Raises:
         StoreError: there is none, or one cannot be read.
     """
-    settings = [study for study in planned_studies(store) if study.startswith(f"{name}.")]
+    settings = _settings(name, store)
     if (_folder(store) / f"{name}.json").exists() or not settings:
         return [read_plan(name, store)]
     return [read_plan(study, store) for study in settings]
+
+
+def _settings(name: str, store: Path) -> list[str]:
+    """Studies that were last planned as settings of the sweep ``name``: an earlier form of it may have left
+    others there."""
+    planned = [study for study in planned_studies(store) if study.startswith(f"{name}.")]
+    try:
+        raw = json.loads((_folder(store) / f"{name}.settings").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return planned
+    return [study for study in planned if study in raw] if isinstance(raw, list) else planned
 
 
 def planned_studies(store: Path) -> list[str]:
@@ -152,6 +163,10 @@ def announced(
         _refuse_others(name, digest, store)
     for plan in plans:
         write_plan(plan, store)
+    if sweep:
+        with disk_errors(store):
+            _folder(store).mkdir(parents=True, exist_ok=True)
+            write_whole(_folder(store) / f"{sweep[0]}.settings", json.dumps([one.study for one in plans]))
     with ExitStack() as stack:
         signs = dict(stack.enter_context(_driver(name, digest, store, seconds)) for name, digest in named)
         for name, digest in named:

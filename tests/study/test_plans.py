@@ -145,6 +145,16 @@ def test_a_driver_that_was_stopped_for_long_signs_again_when_it_goes_on(tmp_path
     assert not list((tmp_path / "plans").glob("*.driver"))
 
 
+def test_a_sweep_is_the_settings_that_it_was_last_planned_with(tmp_path: Path) -> None:
+    both = [plan_of("ladder.small"), plan_of("ladder.large")]
+    with announced(both, tmp_path, sweep=("ladder", "a" * 32)):
+        assert {one.study for one in read_plans("ladder", tmp_path)} == {"ladder.small", "ladder.large"}
+    with announced(both[:1], tmp_path, sweep=("ladder", "b" * 32)):
+        pass
+    assert [one.study for one in read_plans("ladder", tmp_path)] == ["ladder.small"]
+    assert planned_studies(tmp_path) == ["ladder.large", "ladder.small"]
+
+
 def test_two_sweeps_of_one_name_do_not_run_at_one_time(tmp_path: Path) -> None:
     with announced([plan_of("ladder.small")], tmp_path, sweep=("ladder", "a" * 32)):
         with announced([plan_of("ladder.small")], tmp_path, sweep=("ladder", "a" * 32)):
