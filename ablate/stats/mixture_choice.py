@@ -30,9 +30,10 @@ class MixtureData:
 
     components: tuple[str, ...]
     shares: Array
+    """float64[points, q]"""
     blocks: Blocks
     baseline: tuple[float, ...]
-
+    """Shares of the baseline's mixture."""
     fits: dict[ModelName, LeastSquares] = field(default_factory=dict)
     """Models that were fitted already."""
 
@@ -63,6 +64,7 @@ class Judged:
 
 
 def judge(data: MixtureData, name: ModelName, seed: int) -> Judged:
+    """Fit the model ``name``; ``seed`` is of the directions behind critical values."""
     found = data.fit(name)
     fitted = _fitted(data.model(name), data, found)
     error, lack = judge_fit(fitted, found.misfit, data.shares, data.blocks)
@@ -83,14 +85,9 @@ def disagreement(data: MixtureData, candidates: Sequence[Candidate], judged: Jud
     than the baseline it claimed one that is better in 13 to 17% of studies.
     """
     able = any(one.model == "exponential" and not one.problem for one in candidates)
-    if judged.fitted.model.name == "exponential" or not able:
-        return ""
-    spare = support(data.model("exponential"), data.shares).spare
-    if spare < 1 or not _determined(data, "exponential"):
+    if judged.fitted.model.name == "exponential" or not able or not _fits(data, "exponential"):
         return ""
     other = judge(data, "exponential", seed)
-    if other.lack is None or other.lack.seen:
-        return ""
     mine, theirs = (one.optimum("", None, seed).status for one in (judged, other))
     if mine == theirs:
         return ""
@@ -151,8 +148,7 @@ def choose(data: MixtureData, asked: ModelName | None) -> tuple[tuple[Candidate,
     # A polynomial with fewer terms cannot fit where this one does not.
     others = [one for one in able if one.model == "exponential" or one.parameters > first.parameters]
     for one in sorted(others, key=lambda one: (one.rmse is None, one.rmse or 0.0)):
-        found = support(data.model(one.model), data.shares)
-        if found.spare > 0 and _determined(data, one.model) and not _lack_is_seen(data, one.model):
+        if _fits(data, one.model):
             said = f"{one.model}: lack of fit is seen in {rule} ({first.model}), and not in this one"
             return tuple(candidates), one.model, said
     return tuple(candidates), first.model, rule
@@ -178,6 +174,12 @@ def _candidate(data: MixtureData, name: ModelName) -> Candidate:
     errors = left_out_errors(model, data.shares, data.blocks, data.fit(name).parameters) if spare else None
     rmse = None if errors is None else float(np.sqrt((errors**2).mean()))
     return Candidate(name, found.parameters, rmse, found.problem)
+
+
+def _fits(data: MixtureData, name: ModelName) -> bool:
+    """Whether a point is to spare that checks the model, and nothing speaks against it."""
+    spare = support(data.model(name), data.shares).spare
+    return spare > 0 and _determined(data, name) and not _lack_is_seen(data, name)
 
 
 def _lack_is_seen(data: MixtureData, name: ModelName) -> bool:

@@ -120,4 +120,5 @@ def fit_notes(
 
 
 def named(model: ModelName | None) -> str:
+    """A model's name in words: `special cubic`; empty for none."""
     return (model or "").replace("_", " ")
