@@ -26,7 +26,7 @@ class Job:
     """The identity that was planned: data that change while a study runs are refused."""
 
     @property
-    def scored(self) -> tuple[str, str]:
+    def run_and_tasks(self) -> tuple[str, str]:
         """The run and what it is scored on. Studies share a run whatever their tasks, and no scores."""
         return self.identity, repr(self.recipe.tasks)
 

@@ -1,5 +1,7 @@
 """What is planned in a store: `STORE/plans/<study>.json`; so `ablate status` needs neither data nor torch.
 
+`STORE/plans/<sweep>.settings` names the studies that are the settings of a sweep.
+
 While a driver runs a study, `STORE/plans/<study>.<token>.driver` says so and is renewed, as a lease is.
 """
 

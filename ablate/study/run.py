@@ -113,7 +113,8 @@ def relabel(record: RunRecord, recipe: Recipe, plan: Plan, materials: Materials)
         planned=plan.ledger,
         spent=dataclasses.replace(record.spent, flops=charged),
         curve=[dataclasses.replace(point, flops=once + point.step * per_step) for point in record.curve],
-        notes=[*record.notes, *materials.overlaps.notes(plan.arm.mixture)],
+        # Once each, also of a record that was labelled before.
+        notes=list(dict.fromkeys([*record.notes, *materials.overlaps.notes(plan.arm.mixture)])),
     )
 
 

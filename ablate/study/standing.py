@@ -60,7 +60,7 @@ class Standing:
     """Where one study, or a sweep of several, stands."""
 
     total: Tally
-    """Of distinct runs: those of one identity count once."""
+    """Of distinct runs: those of one identity and the same tasks count once, FLOPs of one identity once."""
     arms: dict[tuple[str, str], Tally]
     """(study, arm) to its runs, those it shares included."""
     running: list[Running]
@@ -126,13 +126,15 @@ class _Survey:
         }
         for run in plan.runs:
             identity = run.identity
-            if identity not in known:
+            first = identity not in known
+            if first:
                 known[identity] = self._look(plan, run)
             state, share = known[identity]
             arms[run.arm].add(state, run.flops, share)
-            if identity not in self.counted:
+            if first:
+                # Studies of other tasks share its training, and have its scoring to themselves.
+                self.total.add(state, 0 if identity in self.counted else run.flops, share)
                 self.counted.add(identity)
-                self.total.add(state, run.flops, share)
 
     def standing(self) -> Standing:
         left = self.total.planned - self.total.done

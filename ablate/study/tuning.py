@@ -225,7 +225,7 @@ def run_trials(
     """
     distinct: dict[tuple[str, str], Job] = {}
     for job in jobs:
-        distinct.setdefault(job.scored, job)
+        distinct.setdefault(job.run_and_tasks, job)
     planned = [planned_trials(plan) for plan in plans]
     with announced(planned, places.store, sweep=sweep), disk_errors(places.results):
         return dispatch(list(distinct.values()), slots, see, executor)

@@ -33,7 +33,7 @@ class _Place:
 
 
 _Wanted = dict[tuple[str, str], list[_Place]]
-"""Runs by `Job.scored`, with all their names."""
+"""Runs by `Job.run_and_tasks`, with all their names."""
 
 
 def run_sweep(
@@ -87,7 +87,7 @@ def _failed(failures: Collection[Failed], wanted: _Wanted) -> dict[str, str]:
     for failure in failures:
         lines = failure.error.strip().splitlines() or ["no reason was given"]
         why = lines[-1] if lines[0].startswith("Traceback") else " ".join(lines)
-        for place in wanted[failure.job.scored]:
+        for place in wanted[failure.job.run_and_tasks]:
             found[f"{place.setting.name}/{place.job.arm}, seed {place.job.seed}"] = why
     return found
 
@@ -119,7 +119,7 @@ def _missing(ready: Collection[tuple[SettingPlan, Prepared]], of: Callable[[str,
     seeds = list(dict.fromkeys(place.job.seed for place in named))
     for place in sorted(named, key=lambda place: seeds.index(place.job.seed)):
         if of(place.setting.name, place.job.seed):
-            found[place.job.scored].append(place)
+            found[place.job.run_and_tasks].append(place)
     return found
 
 
@@ -134,7 +134,7 @@ def _train(
     jobs = [named[0].job for named in wanted.values()]
 
     def publish(event: Finished) -> None:
-        _publish(store, places, wanted[event.job.scored], event.record)
+        _publish(store, places, wanted[event.job.run_and_tasks], event.record)
 
     with disk_errors(places.results):
         return dispatch(jobs, slots, see, executor, publish)
@@ -152,7 +152,6 @@ def _publish(store: Store, places: Places, named: list[_Place], ended: RunRecord
         materials = place.prepared.materials
         own = stored if stored is not None and is_scored(stored, materials) else ended
         record = relabel(own, place.job.recipe, arms[place.job.arm], materials)
-        record = dataclasses.replace(record, notes=list(dict.fromkeys(record.notes)))
         store.publish(record, _places(places, place.setting).results)
 
 

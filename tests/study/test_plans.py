@@ -145,6 +145,14 @@ def test_a_driver_that_was_stopped_for_long_signs_again_when_it_goes_on(tmp_path
     assert not list((tmp_path / "plans").glob("*.driver"))
 
 
+def test_a_run_that_settings_score_on_other_tasks_has_ended_when_it_is_scored_on_all(tmp_path: Path) -> None:
+    finish(tmp_path, 0)
+    found = stand(tmp_path, plan_of("items.few", runs=1), plan_of("items.many", runs=1, tasks="other tasks"))
+    assert not found.is_finished
+    assert found.total.states == {"finished": 1, "planned": 1}
+    assert (found.total.planned, found.unscored) == (1000, 1), "trained once, scored twice"
+
+
 def test_a_sweep_is_the_settings_that_it_was_last_planned_with(tmp_path: Path) -> None:
     both = [plan_of("ladder.small"), plan_of("ladder.large")]
     with announced(both, tmp_path, sweep=("ladder", "a" * 32)):
